@@ -1,0 +1,18 @@
+{
+  "targets": [
+    {
+      "target_name": "irst_edge",
+      "sources": ["src/addon.cc", "src/system_error.cc", "src/sd_notify.cc"],
+      "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
+      "defines": [
+        "NAPI_VERSION=8",
+        # An external ArrayBuffer is refused by some V8 builds; make using one a compile error.
+        "NODE_API_NO_EXTERNAL_BUFFERS_ALLOWED",
+        "IRST_EDGE_VERSION=\"<!(node -p \"require('../package.json').version\")\"",
+      ],
+      # Node's own common.gypi asks for an older standard on Node 20 and a newer one later; ours comes last and wins.
+      "cflags_cc": ["-std=c++17", "-Wall", "-Wextra", "-fvisibility=hidden"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
+    }
+  ]
+}

@@ -1,0 +1,43 @@
+// The JavaScript face of the addon: argument checks, conversions, errors. The work is in the other files.
+//
+// Context-aware: one EdgeAddon per environment (main thread, each worker thread), nothing global, so the addon may be loaded
+// any number of times in a process. https://nodejs.org/api/addons.html#context-aware-addons
+
+#include <napi.h>
+
+#include "sd_notify.h"
+#include "system_error.h"
+
+namespace {
+
+class EdgeAddon : public Napi::Addon<EdgeAddon> {
+ public:
+  EdgeAddon(Napi::Env env, Napi::Object exports) {
+    DefineAddon(exports, {
+                             InstanceValue("version", Napi::String::New(env, IRST_EDGE_VERSION), napi_enumerable),
+                             InstanceMethod("sdNotify", &EdgeAddon::SdNotify, napi_enumerable),
+                         });
+  }
+
+ private:
+  // sdNotify(state: string, path?: string): boolean, false without a path.
+  Napi::Value SdNotify(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!info[0].IsString()) throw Napi::TypeError::New(env, "sdNotify: state must be a string");
+    if (info[1].IsUndefined()) return Napi::Boolean::New(env, false);
+    if (!info[1].IsString()) throw Napi::TypeError::New(env, "sdNotify: path must be a string");
+    const std::string path = info[1].As<Napi::String>();
+    try {
+      irst::SdNotify(info[0].As<Napi::String>(), path);
+    } catch (const irst::SystemError& error) {
+      Napi::Error js = irst::ToJs(env, error);
+      js.Set("path", Napi::String::New(env, path));
+      throw js;
+    }
+    return Napi::Boolean::New(env, true);
+  }
+};
+
+}  // namespace
+
+NODE_API_ADDON(EdgeAddon)
