@@ -1,0 +1,298 @@
+import { z } from 'zod';
+
+// The one source of the configuration's types, defaults, checks and JSON Schema. Every key has a description, with its unit.
+//
+// `.exactOptional()`: a key is there or not, never `undefined`. `.prefault({})`: an absent section gets its keys' defaults.
+// Metadata beside the description travels into the JSON Schema; `x-path` marks what `load.ts` resolves against the file's folder.
+
+const LONGEST = 4096;
+
+/** A file or folder. */
+const path = (description: string) =>
+  z.string().min(1).max(LONGEST).meta({ description, format: 'path', 'x-path': 'path' });
+
+/** Stands in MQTT topics, file names and logs. */
+const id = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9._-]{0,63}$/,
+    'a name of 1 to 64 characters a-z, 0-9, "-", "_" or ".", beginning with a letter or digit',
+  );
+
+const threshold = z.number().min(0).max(1);
+
+const fps = z.number().min(0.1).max(1000);
+
+const counts = z.number().min(0).max(65535);
+
+const timeoutMs = z.int().min(100).max(600_000);
+
+const recording = z
+  .strictObject({
+    kind: z.literal('recording').describe('Frames from files.'),
+    path: path(
+      'Folder of 8- or 16-bit PNG or TIFF pictures, one picture, or a .y16 file with its .json beside it. Relative to this file.',
+    ),
+    loop: z.boolean().default(false).describe('Begin again at the end, for ever.'),
+    fps: fps.exactOptional().describe('Frames per second, Hz (0.1 to 1000). Default: what the recording says.'),
+  })
+  .describe('A recording: a folder of pictures or a .y16 file.');
+
+const ffmpeg = z
+  .strictObject({
+    kind: z.literal('ffmpeg').describe('Frames through the ffmpeg program, as 8- or 16-bit grey.'),
+    input: z.string().min(1).max(LONGEST).regex(/^[^-]/, 'a file, device or URL that does not begin with "-"').meta({
+      description:
+        'File or URL that ffmpeg can read, such as rtsp://host/stream. A relative path is relative to this file.',
+      'x-path': 'path-or-url',
+    }),
+    transport: z
+      .enum(['tcp', 'udp'])
+      .default('tcp')
+      .describe('How RTSP carries the pictures. tcp: none is torn by a lost packet.'),
+    ffmpegPath: z
+      .string()
+      .min(1)
+      .max(LONGEST)
+      .default('ffmpeg')
+      .describe('The ffmpeg program: a name on the PATH, or an absolute path.'),
+    ffprobePath: z
+      .string()
+      .min(1)
+      .max(LONGEST)
+      .default('ffprobe')
+      .describe('The ffprobe program: a name on the PATH, or an absolute path.'),
+    startTimeoutMs: timeoutMs
+      .default(10_000)
+      .describe('Longest wait for the probe, and for the first frame, ms (100 to 600000).'),
+    stallTimeoutMs: timeoutMs.default(10_000).describe('Longest wait for the next frame, ms (100 to 600000).'),
+  })
+  .describe('Any file or stream that ffmpeg reads.');
+
+const synthetic = z
+  .strictObject({
+    kind: z.literal('synthetic').describe('A computed scene with known targets, for trials and benches.'),
+    width: z.int().min(16).max(8192).default(320).describe('Width of a frame, px (16 to 8192).'),
+    height: z.int().min(16).max(8192).default(256).describe('Height of a frame, px (16 to 8192).'),
+    fps: fps.default(30).describe('Frames per second, Hz (0.1 to 1000).'),
+    frames: z
+      .int()
+      .min(1)
+      .max(1_000_000_000)
+      .exactOptional()
+      .describe('Number of frames (1 to 1000000000). Default: without end.'),
+    seed: z
+      .int()
+      .min(0)
+      .max(4_294_967_295)
+      .default(1)
+      .describe('Seed of everything random (0 to 4294967295, no unit).'),
+    bits: z.int().min(8).max(16).default(14).describe('Significant bits of a count (8 to 16).'),
+    snr: z
+      .number()
+      .min(0)
+      .max(1000)
+      .default(8)
+      .describe('Peak contrast of a target over the standard deviation of the noise (ratio, 0 to 1000).'),
+    targets: z.int().min(0).max(256).default(3).describe('Number of targets (0 to 256).'),
+    noise: counts
+      .exactOptional()
+      .describe(
+        'Standard deviation of the noise from frame to frame, counts (0 to 65535). Default: 2 at 8 bits, 8 at 14, 32 at 16.',
+      ),
+    fixedPattern: counts
+      .exactOptional()
+      .describe(
+        'Standard deviation of the offsets of columns and of rows, counts (0 to 65535). Default: a quarter of the noise.',
+      ),
+    deadPixels: z
+      .int()
+      .min(0)
+      .max(100_000)
+      .default(0)
+      .describe('Pixels stuck at zero or full scale (0 to 100000 pixels).'),
+    backgroundContrast: counts
+      .exactOptional()
+      .describe('Standard deviation of the background, counts (0 to 65535). Default: six times the noise.'),
+    baseLevel: counts
+      .exactOptional()
+      .describe('Mean of the background, counts (0 to 65535). Default: 40 % of full scale.'),
+    targetSigma: z
+      .number()
+      .min(0.1)
+      .max(20)
+      .default(0.9)
+      .describe("Standard deviation of a target's Gaussian profile, px (0.1 to 20)."),
+    borders: z.enum(['bounce', 'wrap']).default('bounce').describe("What targets do at the frame's borders."),
+  })
+  .describe('A synthetic scene.');
+
+const camera = z
+  .strictObject({
+    id: id.describe(
+      'Name of the camera, unique here; stands in its topic <topicPrefix>/<device id>/<camera id>/detections.',
+    ),
+    enabled: z.boolean().default(true).describe('Whether it runs.'),
+    source: z.discriminatedUnion('kind', [recording, ffmpeg, synthetic]).describe('Where the frames come from.'),
+    rate: z
+      .enum(['realtime', 'fast'])
+      .default('realtime')
+      .describe(
+        "realtime: at the source's own rate; the newest frame wins and older ones are dropped and counted. " +
+          'fast: every frame, as fast as it can be worked.',
+      ),
+    detector: z
+      .strictObject({
+        threshold: threshold
+          .exactOptional()
+          .describe(
+            'Height of the heat-map peak from which this camera reports a target (0 to 1). Default: detector.threshold.',
+          ),
+      })
+      .prefault({})
+      .describe('What differs from the section "detector" for this camera.'),
+  })
+  .describe('One camera.');
+
+const detector = z
+  .strictObject({
+    model: path(
+      'Manifest (.json) of the model, its .onnx files beside it. Relative to this file. Default: the model that comes with the program.',
+    ).exactOptional(),
+    precision: z
+      .enum(['auto', 'fp32', 'fp16'])
+      .default('auto')
+      .describe('Number format inside the network. auto: the one that suits what it runs on.'),
+    threshold: threshold
+      .exactOptional()
+      .describe('Height of the heat-map peak from which a target is reported (0 to 1). Default: the one of the model.'),
+    threads: z.int().min(1).max(16).default(2).describe('Processor threads of one network run (1 to 16).'),
+    backend: z.enum(['onnxruntime-node']).default('onnxruntime-node').describe('Library that runs the network.'),
+  })
+  .prefault({})
+  .describe('The detector.');
+
+const mqtt = z
+  .strictObject({
+    url: z
+      .string()
+      .max(LONGEST)
+      .refine(isBrokerUrl, 'a URL mqtt://host:port or mqtts://host:port')
+      .meta({
+        description:
+          'Broker, mqtt://host:1883 or mqtts://host:8883. Default: none, and the embedded broker runs instead.',
+        pattern: '^mqtts?://',
+      })
+      .exactOptional(),
+    username: z.string().min(1).max(1024).exactOptional().describe('User name at the broker.'),
+    passwordFile: path('File whose first line is the password of the user. Relative to this file.').exactOptional(),
+    clientId: z
+      .string()
+      .min(1)
+      .max(128)
+      .exactOptional()
+      .describe('Client identifier, unique at the broker. Default: made from the device id.'),
+    keepaliveSeconds: z
+      .int()
+      .min(1)
+      .max(65535)
+      .default(15)
+      .describe(
+        'Longest silence on the connection, s (1 to 65535); the broker counts the device lost after one and a half of it.',
+      ),
+    connectTimeoutSeconds: z
+      .int()
+      .min(1)
+      .max(300)
+      .default(10)
+      .describe('How long one attempt to connect may take, s (1 to 300).'),
+    ca: path(
+      "Certificates (PEM) of the authority that signed the broker's, for mqtts. Relative to this file. Default: the public authorities.",
+    ).exactOptional(),
+    cert: path('Certificate (PEM) of this client, for mqtts; needs "key". Relative to this file.').exactOptional(),
+    key: path('Private key (PEM) of this client, for mqtts; needs "cert". Relative to this file.').exactOptional(),
+    protocolVersion: z.literal([5, 4]).default(5).describe('Version of the protocol: 5 is MQTT 5.0, 4 is MQTT 3.1.1.'),
+    maxQueued: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(1000)
+      .describe(
+        'Messages kept while the broker is away (1 to 100000 messages); the oldest are dropped and counted beyond.',
+      ),
+  })
+  .prefault({})
+  .describe('The connection to the broker.');
+
+const embeddedBroker = z
+  .strictObject({
+    host: z
+      .string()
+      .min(1)
+      .max(255)
+      .default('127.0.0.1')
+      .describe('Address to listen on. It asks nobody for a password: keep it on this machine.'),
+    port: z.int().min(0).max(65535).default(1883).describe('TCP port to listen on (0 to 65535); 0: any free one.'),
+  })
+  .prefault({})
+  .describe('The broker inside the program, which runs when mqtt.url is absent.');
+
+const log = z
+  .strictObject({
+    level: z
+      .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace'])
+      .default('info')
+      .describe('The least important messages to log.'),
+    format: z
+      .enum(['json', 'pretty'])
+      .exactOptional()
+      .describe('json: one object a line; pretty: for people. Default: pretty on a terminal, else json.'),
+  })
+  .prefault({})
+  .describe('Logging.');
+
+export const configSchema = z
+  .strictObject({
+    device: z
+      .strictObject({
+        id: id.default('irst-edge').describe('Name of this device; stands in every topic.'),
+      })
+      .prefault({})
+      .describe('This device.'),
+    cameras: z.array(camera).min(1).max(4).describe('The cameras (1 to 4), one worker thread each.'),
+    detector,
+    mqtt,
+    embeddedBroker,
+    log,
+    topicPrefix: z
+      .string()
+      .max(128)
+      .regex(
+        /^[A-Za-z0-9][A-Za-z0-9_.-]*(\/[A-Za-z0-9][A-Za-z0-9_.-]*)*$/,
+        'names of letters, digits, "-", "_" or "." joined by "/", such as "irst" or "site/irst"',
+      )
+      .default('irst')
+      .describe('First part of every topic.'),
+  })
+  .meta({ title: 'irst-edge configuration', description: 'The configuration file of irst-edge, YAML or JSON.' });
+
+/** A checked configuration with every default filled in. */
+export type EdgeConfig = z.output<typeof configSchema>;
+export type CameraConfig = EdgeConfig['cameras'][number];
+export type SourceConfig = CameraConfig['source'];
+export type DetectorConfig = EdgeConfig['detector'];
+export type MqttConfig = EdgeConfig['mqtt'];
+export type EmbeddedBrokerConfig = EdgeConfig['embeddedBroker'];
+export type LogConfig = EdgeConfig['log'];
+/** What a file may hold: keys with defaults may be absent. */
+export type EdgeConfigInput = z.input<typeof configSchema>;
+
+/** JSON Schema (2020-12) of the file, for editors and for docs/schemas. */
+export function configJsonSchema(): object {
+  return { $id: 'urn:irst-edge:schema:config', ...z.toJSONSchema(configSchema, { io: 'input' }) };
+}
+
+function isBrokerUrl(text: string): boolean {
+  if (!/^mqtts?:\/\//.test(text) || !URL.canParse(text)) return false;
+  return new URL(text).hostname !== '';
+}

@@ -1,0 +1,139 @@
+import type { z } from 'zod';
+import type { ConfigIssue } from './issue.js';
+import { redactUrl } from './redact.js';
+import { configSchema, type EdgeConfig } from './schema.js';
+import { nearest } from './suggest.js';
+import { childOf, expectation, formatPath, isMapping, keysAt, nodesAt, type Path, valueAt } from './tree.js';
+
+/** An issue with its path in parts, for finding the line or the variable that it came from. */
+export interface RawIssue extends ConfigIssue {
+  parts: Path;
+}
+
+/** Checks a raw configuration: every error in one go, in the order of the paths, or the configuration with its defaults. */
+export function validate(raw: unknown): { config: EdgeConfig } | { issues: RawIssue[] } {
+  const value = raw ?? {};
+  const parsed = configSchema.safeParse(value);
+  const issues = [
+    ...(parsed.success ? [] : parsed.error.issues.flatMap((issue) => translate(issue, value))),
+    ...crossChecks(value),
+  ];
+  if (parsed.success && issues.length === 0) return { config: parsed.data };
+  // One error for one place: a text that fails two rules is one mistake.
+  const byPath = new Map<string, RawIssue>();
+  for (const issue of issues) if (!byPath.has(issue.path)) byPath.set(issue.path, issue);
+  return { issues: [...byPath.values()] };
+}
+
+function issueAt(parts: Path, message: string): RawIssue {
+  return { parts, path: formatPath(parts), message };
+}
+
+function translate(issue: z.core.$ZodIssue, raw: unknown): RawIssue[] {
+  const path = issue.path as Path;
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(path, raw);
+    return issue.keys.map((key) => {
+      const near = nearest(key, known);
+      return issueAt(
+        [...path, key],
+        `unknown key; ${near === undefined ? `known here: ${known.join(', ')}` : `did you mean ${near}?`}`,
+      );
+    });
+  }
+  const nodes = nodesAt(path, raw);
+  const value = valueAt(raw, path);
+  const ownWords = issue.code === 'invalid_format' || issue.code === 'custom';
+  const expected = ownWords && value !== '' ? issue.message : expectation(nodes);
+  const options = nodes.flatMap((node) => node.enum ?? (node.const === undefined ? [] : [node.const]));
+  const near =
+    typeof value === 'string'
+      ? nearest(
+          value,
+          options.filter((o) => typeof o === 'string'),
+        )
+      : undefined;
+  return [
+    issueAt(path, `expected ${expected}, got ${show(value)}${near === undefined ? '' : `; did you mean ${near}?`}`),
+  ];
+}
+
+/** A value for an error message: short, without passwords. */
+function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
+  if (isMapping(value)) return 'a mapping';
+  if (typeof value !== 'string') return String(value);
+  const text = redactUrl(value);
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+}
+
+/**
+ * Rules between keys. They look at the raw values, because zod runs a refinement only when everything below it is right, and
+ * then the errors would not come in one go.
+ */
+function crossChecks(raw: unknown): RawIssue[] {
+  const issues: RawIssue[] = [];
+
+  const cameras = childOf(raw, 'cameras');
+  const firstWith = new Map<string, number>();
+  for (const [i, camera] of (Array.isArray(cameras) ? cameras : []).entries()) {
+    const id = childOf(camera, 'id');
+    if (typeof id !== 'string') continue;
+    const first = firstWith.get(id);
+    if (first === undefined) firstWith.set(id, i);
+    else issues.push(issueAt(['cameras', i, 'id'], `expected a name of its own, got ${show(id)} as cameras[${first}]`));
+  }
+
+  const mqtt = childOf(raw, 'mqtt');
+  const has = (key: string): boolean => childOf(mqtt, key) !== undefined;
+  if (has('cert') && !has('key'))
+    issues.push(issueAt(['mqtt', 'key'], 'expected a path beside mqtt.cert, got nothing'));
+  if (has('key') && !has('cert'))
+    issues.push(issueAt(['mqtt', 'cert'], 'expected a path beside mqtt.key, got nothing'));
+  if (has('passwordFile') && !has('username')) {
+    issues.push(issueAt(['mqtt', 'username'], 'expected a text beside mqtt.passwordFile, got nothing'));
+  }
+  const url = childOf(mqtt, 'url');
+  const tls = ['ca', 'cert', 'key'].find(has);
+  if (tls !== undefined && typeof url === 'string' && url.startsWith('mqtt://')) {
+    issues.push(issueAt(['mqtt', 'url'], `expected mqtts:// because mqtt.${tls} is set, got ${show(url)}`));
+  }
+  return issues;
+}
+
+/** What is allowed but likely not meant; `raw` tells what was written from what is a default. */
+export function adviceOn(config: EdgeConfig, raw: unknown): string[] {
+  const advice: string[] = [];
+  const { mqtt, embeddedBroker } = config;
+  if (!config.cameras.some((camera) => camera.enabled)) advice.push('cameras: none is enabled');
+  if (mqtt.url === undefined) {
+    const rawMqtt = childOf(raw, 'mqtt');
+    const idle = (['username', 'passwordFile', 'clientId', 'ca', 'cert', 'key'] as const).filter(
+      (key) => childOf(rawMqtt, key) !== undefined,
+    );
+    if (idle.length > 0) {
+      advice.push(`${idle.map((key) => `mqtt.${key}`).join(', ')}: without effect, because mqtt.url is absent`);
+    }
+    if (!isLoopback(embeddedBroker.host)) {
+      advice.push(
+        `embeddedBroker.host: ${embeddedBroker.host} lets everyone on the network connect without a password`,
+      );
+    }
+  } else {
+    if (childOf(raw, 'embeddedBroker') !== undefined) {
+      advice.push('embeddedBroker: without effect, because mqtt.url is set');
+    }
+    const url = new URL(mqtt.url);
+    if (url.password !== '') advice.push('mqtt.url: holds a password; mqtt.passwordFile keeps it out of this file');
+    const named = mqtt.username !== undefined || url.username !== '';
+    if (named && url.protocol === 'mqtt:' && !isLoopback(url.hostname)) {
+      advice.push('mqtt.url: user name and password go unencrypted; mqtts:// encrypts them');
+    }
+  }
+  return advice;
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host);
+}
