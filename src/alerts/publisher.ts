@@ -1,0 +1,637 @@
+import { EventEmitter } from 'node:events';
+import { type IClientOptions, type IConnackPacket, type MqttClient, connect as mqttConnect } from 'mqtt';
+import { EdgeError, EXIT, errno } from '../types/errors.js';
+import { backoffMs } from './backoff.js';
+import { connectionError, disconnectError, messageRefusedError, reasonCode, refusedError } from './broker-errors.js';
+import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
+import { type AlertCounters, Outbox, type OutboxEntry } from './outbox.js';
+import { type DetectionsMessage, type StatusMessage, statusMessage, type Topics, topics } from './schema.js';
+
+export interface MqttPublisherOptions {
+  /** `mqtt://host:1883`, `mqtts://`, `ws://`, `wss://`; a user name and password in it serve where none are given below. */
+  url: string;
+  /** Name of the device: stands in the topics. */
+  device: string;
+  /** Version of irst-edge, for the will. */
+  software: string;
+  /** Start of all topics. Default `irst`. */
+  prefix?: string;
+  /** 5 (default), or 4 for a broker that speaks MQTT 3.1.1 only, as the embedded one. */
+  protocolVersion?: 4 | 5;
+  /** Default `irst-edge-<device>`: stable, so that the broker ends a stale connection when a new one comes. */
+  clientId?: string;
+  username?: string;
+  password?: string;
+  /** PEM of the authority that signed the broker's certificate. Default: the ones Node knows. */
+  ca?: Buffer;
+  /** PEM of the client certificate and its key. */
+  cert?: Buffer;
+  key?: Buffer;
+  /** QoS of detections. 1 (default): nothing accepted is lost uncounted; 0: what is on the wire when a link breaks is. */
+  qos?: 0 | 1;
+  /** s. Default 15: a dead link is noticed after 1.5 times that. */
+  keepalive?: number;
+  /** From the start of an attempt to the broker's answer, ms. Default 10 000. */
+  connectTimeoutMs?: number;
+  /** Longest wait for an acknowledgement before the connection is given up, ms. Default 20 000. */
+  ackTimeoutMs?: number;
+  /** Shortest and longest wait between two attempts, ms. Default 1 000 and 30 000. */
+  reconnectMinMs?: number;
+  reconnectMaxMs?: number;
+  /** Most alerts that wait for the broker; the oldest make room. Default 1 000. */
+  maxQueued?: number;
+  /** Most bytes that wait. Default 16 MiB. */
+  maxQueuedBytes?: number;
+  /** Largest payload, bytes; larger ones are dropped as `oversized`. Default 256 KiB. */
+  maxMessageBytes?: number;
+  /** Most unacknowledged alerts at a time. Default 20; less where the broker asks for less. */
+  maxInFlight?: number;
+  /** Longest that `stop()` tries to deliver what waits, ms. Default 1 000. */
+  stopTimeoutMs?: number;
+  /** The same problem is reported at most once in this time, ms. Default 30 000. */
+  problemIntervalMs?: number;
+  /** For tests: 0 ≤ r < 1. */
+  random?: () => number;
+}
+
+/**
+ * `idle` → `connecting` ⇄ `waiting` (for the next attempt) or `connected` → … → `stopped`.
+ */
+export type PublisherState = 'idle' | 'connecting' | 'connected' | 'waiting' | 'stopped';
+
+export interface ConnectedInfo {
+  /** `mqtt://host:1883` */
+  broker: string;
+  protocolVersion: 4 | 5;
+  /** How many times the broker was reached since `start`, from 1. */
+  connections: number;
+}
+
+export interface PublisherEvents {
+  connected: [info: ConnectedInfo];
+  /** An established connection ended; alerts wait. */
+  disconnected: [reason: EdgeError];
+  /** The broker answered an attempt with an error; it is tried again. */
+  refused: [error: EdgeError, reasonCode: number];
+  /** For the log: everything that went wrong, each code at most once in `problemIntervalMs`. `suppressed`: how many were left out before. */
+  problem: [error: EdgeError, suppressed: number];
+}
+
+/** Alerts lost with the connection this often, each time as the only one under way, are what the broker closes it for. */
+const MAX_SOLO_LOSSES = 5;
+/** Room in a packet beside topic and payload: fixed header, lengths, packet id, properties. */
+const PACKET_OVERHEAD = 64;
+const CONTENT_TYPE = 'application/json';
+
+/**
+ * Publishes alerts and the device's status to an MQTT broker.
+ *
+ * No call waits for the network but `waitConnected` and `stop`. Alerts wait in an `Outbox` until the broker has
+ * acknowledged them (QoS 1): a lost connection costs duplicates, never alerts. A broker that is away, hangs or refuses
+ * is tried again for ever; `state`, `problem` events and counters say so.
+ *
+ * Every attempt gets a client of its own, with a clean session: mqtt.js then never replays from its store, which loses
+ * messages when the link drops during the replay (https://github.com/mqttjs/MQTT.js/issues/2015).
+ */
+export class MqttPublisher extends EventEmitter<PublisherEvents> {
+  readonly #options: Required<Omit<MqttPublisherOptions, 'username' | 'password' | 'ca' | 'cert' | 'key'>> &
+    Pick<MqttPublisherOptions, 'username' | 'password' | 'ca' | 'cert' | 'key'>;
+  readonly #outbox: Outbox;
+  #address: BrokerAddress | undefined;
+  #topics: Topics | undefined;
+  readonly #detectionTopics = new Map<string, string>();
+
+  #state: PublisherState = 'idle';
+  /** Set while an attempt or a connection is under way; what reports with another one is stale. */
+  #client: MqttClient | undefined;
+  #connections = 0;
+  #failures = 0;
+  #lastError: EdgeError | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #stableTimer: NodeJS.Timeout | undefined;
+  #ackTimer: NodeJS.Timeout | undefined;
+
+  /** Limits of the present connection. */
+  #window = 1;
+  #receiveMaximum = 65_535;
+  #maximumPacketSize = Number.POSITIVE_INFINITY;
+  #maximumQos: 0 | 1 = 1;
+  /** An alert was acknowledged on the present connection. */
+  #progress = false;
+  /** The last connection ended with alerts under way and none acknowledged: go one by one until one gets through. */
+  #probing = false;
+  #pumping = false;
+
+  #status: StatusMessage | undefined;
+  #statusDue = false;
+  #statusInFlight = false;
+
+  #stopping = false;
+  #stopped: Promise<void> | undefined;
+  /** Woken at every change that `stop` and `waitConnected` may wait for. */
+  readonly #changed = new EventEmitter<{ change: [] }>().setMaxListeners(0);
+  readonly #problems = new Map<string, { at: number; suppressed: number }>();
+  #abort: AbortSignal | undefined;
+
+  constructor(options: MqttPublisherOptions) {
+    super();
+    this.#options = {
+      prefix: 'irst',
+      protocolVersion: 5,
+      clientId: `irst-edge-${options.device}`,
+      qos: 1,
+      keepalive: 15,
+      connectTimeoutMs: 10_000,
+      ackTimeoutMs: 20_000,
+      reconnectMinMs: 1_000,
+      reconnectMaxMs: 30_000,
+      maxQueued: 1_000,
+      maxQueuedBytes: 16 * 1024 * 1024,
+      maxMessageBytes: 256 * 1024,
+      maxInFlight: 20,
+      stopTimeoutMs: 1_000,
+      problemIntervalMs: 30_000,
+      random: Math.random,
+      ...defined(options),
+    };
+    this.#outbox = new Outbox({ maxQueued: this.#options.maxQueued, maxQueuedBytes: this.#options.maxQueuedBytes });
+  }
+
+  get state(): PublisherState {
+    return this.#state;
+  }
+
+  /** What went wrong last; undefined while connected. */
+  get lastError(): EdgeError | undefined {
+    return this.#lastError;
+  }
+
+  /** `mqtt://host:1883`, without secrets. Empty before `start`. */
+  get broker(): string {
+    return this.#address?.display ?? '';
+  }
+
+  /**
+   * Begins connecting and returns. Throws `EdgeError` only for what no retry can mend: `BAD_BROKER_URL`,
+   * `BAD_TOPIC_NAME`, `BROKER_TLS` (unreadable certificate or key).
+   *
+   * @param signal ends `waitConnected`; alerts still flow until `stop()`, so that those of the last frames get out
+   */
+  start(signal?: AbortSignal): void {
+    if (this.#state !== 'idle') return;
+    this.#address = parseBrokerUrl(this.#options.url);
+    this.#topics = topics(this.#options.prefix, this.#options.device);
+    this.#abort = signal;
+    this.#attempt(true);
+  }
+
+  /** Resolves when connected. Rejects with the last problem (or `BROKER_TIMEOUT`) after `timeoutMs`, or on abort. */
+  async waitConnected(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (this.#state !== 'connected') {
+      this.#abort?.throwIfAborted();
+      const left = deadline - Date.now();
+      if (left <= 0 || this.#state === 'stopped' || this.#state === 'idle')
+        throw this.#lastError ?? this.#notConnected();
+      await this.#nextChange(left, this.#abort);
+    }
+  }
+
+  /**
+   * Accepts the alerts of one frame; never waits, never throws for the network's sake.
+   *
+   * @returns false when it was dropped at once (too large, or stopped); it is counted all the same
+   */
+  publishDetections(message: DetectionsMessage): boolean {
+    if (this.#stopping || this.#state === 'stopped') {
+      this.#outbox.reject('shutdown');
+      return false;
+    }
+    const payload = Buffer.from(JSON.stringify(message));
+    if (payload.length > this.#options.maxMessageBytes) {
+      this.#outbox.reject('oversized');
+      this.#problem(oversizedError(payload.length, this.#options.maxMessageBytes));
+      return false;
+    }
+    this.#outbox.offer(this.#detectionsTopic(message.camera), payload);
+    this.#pump();
+    return true;
+  }
+
+  /** Sets the retained status: sent when connected, and again at every reconnect. Only the newest waits. */
+  setStatus(message: StatusMessage): void {
+    if (this.#stopping || this.#state === 'stopped') return;
+    this.#status = message;
+    this.#statusDue = true;
+    this.#pump();
+  }
+
+  counters(): AlertCounters {
+    return this.#outbox.counters();
+  }
+
+  /**
+   * Delivers what waits, then a status `stopped`, for at most `stopTimeoutMs`; ends the connection; counts the rest as
+   * `shutdown`. Where the broker does not take `stopped`, it publishes the will (`offline`) instead. May be called
+   * twice. Never rejects.
+   */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopping = true;
+    if (this.#state !== 'idle') {
+      const start = Date.now();
+      const limit = this.#options.stopTimeoutMs;
+      const deadline = start + limit;
+      if (this.#state === 'waiting' && this.#outbox.queued > 0) this.#attempt();
+      // A quarter of the time is kept for the status.
+      await this.#until(() => this.#outbox.queued + this.#outbox.inFlight === 0, start + limit * 0.75);
+      const sent = await this.#sendStopped(deadline);
+      await this.#end(sent);
+    }
+    this.#outbox.clear('shutdown');
+    clearTimeout(this.#retryTimer);
+    this.#setState('stopped');
+  }
+
+  async #sendStopped(deadline: number): Promise<boolean> {
+    if (this.#state !== 'connected') return false;
+    const base = this.#status ?? this.#defaultStatus();
+    this.#status = { ...base, state: 'stopped', at: new Date().toISOString() };
+    this.#statusDue = true;
+    this.#pump();
+    await this.#until(() => this.#state !== 'connected' || !(this.#statusDue || this.#statusInFlight), deadline);
+    return this.#state === 'connected' && !this.#statusDue && !this.#statusInFlight;
+  }
+
+  /** @param orderly say goodbye, so that the broker drops the will */
+  async #end(orderly: boolean): Promise<void> {
+    const client = this.#client;
+    this.#client = undefined;
+    clearTimeout(this.#ackTimer);
+    clearTimeout(this.#stableTimer);
+    if (client === undefined) return;
+    if (orderly) {
+      // `end()` would wait for these for ever.
+      for (const id of Object.keys(client.outgoing)) client.removeOutgoingMessage(Number(id));
+      const ended = new Promise<void>((resolve) => client.end(false, {}, () => resolve()));
+      await Promise.race([ended, delay(Math.min(250, this.#options.stopTimeoutMs))]);
+    } else {
+      client.end(true);
+    }
+    client.stream.destroy();
+  }
+
+  #attempt(first = false): void {
+    clearTimeout(this.#retryTimer);
+    this.#setState('connecting');
+    let client: MqttClient;
+    try {
+      client = mqttConnect(this.#clientOptions());
+    } catch (error) {
+      // mqtt.js reads ca, cert and key here: bad ones fail the same way each time.
+      if (first) {
+        this.#setState('idle');
+        throw badTlsFiles(this.broker, error);
+      }
+      this.#lost(undefined, connectionError(this.broker, error, false));
+      return;
+    }
+    this.#client = client;
+    let goodbye: EdgeError | undefined;
+    client.on('connect', (connack) => this.#onConnect(client, connack));
+    client.on('disconnect', (packet) => {
+      goodbye = disconnectError(this.broker, packet.reasonCode ?? 0);
+    });
+    client.on('error', (error) => {
+      const code = reasonCode(error);
+      const connected = this.#state === 'connected';
+      if (!connected && code !== undefined && this.#client === client) {
+        const refused = refusedError(this.broker, code);
+        this.#lost(client, refused);
+        this.emit('refused', refused, code);
+        return;
+      }
+      const closedByPeer = ['ECONNRESET', 'EPIPE'].includes(errno(error) ?? '');
+      this.#lost(client, goodbye ?? connectionError(this.broker, error, connected), closedByPeer);
+    });
+    client.on('close', () => {
+      this.#lost(client, goodbye ?? connectionError(this.broker, undefined, this.#state === 'connected'), true);
+    });
+  }
+
+  #clientOptions(): IClientOptions {
+    const o = this.#options;
+    const address = this.#address as BrokerAddress;
+    const username = o.username ?? address.username;
+    const password = o.password ?? address.password;
+    const web = address.protocol === 'ws' || address.protocol === 'wss';
+    return {
+      // Not the URL: mqtt.js would read query parameters from it and keep the password in more places.
+      protocol: address.protocol,
+      host: address.host,
+      hostname: address.host,
+      port: address.port,
+      ...(web ? { path: address.path } : {}),
+      protocolVersion: o.protocolVersion,
+      clientId: o.clientId,
+      clean: true,
+      keepalive: o.keepalive,
+      connectTimeout: o.connectTimeoutMs,
+      // We reconnect ourselves, with another client.
+      reconnectPeriod: 0,
+      resubscribe: false,
+      queueQoSZero: false,
+      // The default logger prints whole packets, CONNECT with its password among them, when DEBUG is set.
+      log: () => {},
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(o.ca === undefined ? {} : { ca: o.ca }),
+      ...(o.cert === undefined ? {} : { cert: o.cert }),
+      ...(o.key === undefined ? {} : { key: o.key }),
+      will: {
+        topic: (this.#topics as Topics).status,
+        payload: Buffer.from(
+          JSON.stringify(statusMessage({ device: o.device, state: 'offline', software: o.software })),
+        ),
+        qos: 1,
+        retain: true,
+        ...(o.protocolVersion === 5 ? { properties: { contentType: CONTENT_TYPE } } : {}),
+      },
+    };
+  }
+
+  #onConnect(client: MqttClient, connack: IConnackPacket): void {
+    if (client !== this.#client) return;
+    // The broker's wishes (MQTT 5, section 3.2.2.3).
+    const wishes = connack.properties ?? {};
+    this.#receiveMaximum = wishes.receiveMaximum ?? 65_535;
+    this.#maximumPacketSize = wishes.maximumPacketSize ?? Number.POSITIVE_INFINITY;
+    this.#maximumQos = wishes.maximumQoS === 0 ? 0 : 1;
+    this.#window = this.#probing ? 1 : this.#options.maxInFlight;
+    this.#progress = false;
+    this.#connections += 1;
+    this.#lastError = undefined;
+    this.#statusInFlight = false;
+    this.#statusDue = true;
+    // A broker that takes us and throws us out at once must not reset the back-off.
+    this.#stableTimer = setTimeout(() => {
+      this.#failures = 0;
+    }, this.#options.reconnectMinMs * 5).unref();
+    this.#setState('connected');
+    this.emit('connected', {
+      broker: this.broker,
+      protocolVersion: this.#options.protocolVersion,
+      connections: this.#connections,
+    });
+    this.#pump();
+  }
+
+  /** The attempt failed or the connection ended: whatever the way mqtt.js tells it, once per client. */
+  #lost(client: MqttClient | undefined, reason: EdgeError, closedByPeer = false): void {
+    if (client !== this.#client) return;
+    this.#client = undefined;
+    const wasConnected = this.#state === 'connected';
+    clearTimeout(this.#ackTimer);
+    clearTimeout(this.#stableTimer);
+    this.#ackTimer = undefined;
+    this.#lastError = reason;
+    this.#statusInFlight = false;
+    if (wasConnected) this.#recoverInFlight(closedByPeer);
+    // Ends a half-open socket too. Its callbacks come with "Connection closed" and find their entries no longer in flight.
+    client?.end(true);
+    client?.stream.destroy();
+
+    const wait = backoffMs(
+      this.#failures,
+      this.#options.reconnectMinMs,
+      this.#options.reconnectMaxMs,
+      this.#options.random,
+    );
+    this.#failures += 1;
+    this.#setState('waiting');
+    this.#retryTimer = setTimeout(() => this.#attempt(), wait);
+    if (wasConnected) this.emit('disconnected', reason);
+    this.#problem(reason);
+  }
+
+  #recoverInFlight(closedByPeer: boolean): void {
+    const sole = this.#outbox.sole();
+    if (closedByPeer && !this.#progress && sole !== undefined) {
+      // MQTT 3.1.1 brokers answer a message they do not take (too large, say) by closing the connection. Sent again in
+      // front of all others for ever, it would be the last one they ever see.
+      sole.soloLosses += 1;
+      if (sole.soloLosses >= MAX_SOLO_LOSSES) {
+        this.#outbox.drop(sole, 'refused');
+        this.#problem(
+          new EdgeError(
+            'BROKER_REFUSED_MESSAGE',
+            `broker ${this.broker} closes the connection at a message of ${sole.payload.length} bytes on ${sole.topic}; dropped`,
+            { hint: "See the broker's log; raise its limit on the size of packets.", exitCode: EXIT.unavailable },
+          ),
+        );
+      }
+    }
+    this.#probing = this.#outbox.inFlight > 0 && !this.#progress;
+    this.#outbox.requeue();
+  }
+
+  /** Hands over as much as connection and window allow. */
+  #pump(): void {
+    // Callbacks for QoS 0 come within `publish`.
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      while (this.#state === 'connected' && this.#client?.connected === true) {
+        const client = this.#client;
+        const room = this.#receiveMaximum - this.#outbox.inFlight - (this.#statusInFlight ? 1 : 0);
+        if (room <= 0) break;
+        if (this.#statusDue && !this.#statusInFlight) {
+          this.#sendStatus(client);
+          continue;
+        }
+        if (this.#outbox.inFlight >= this.#window) break;
+        const entry = this.#outbox.take();
+        if (entry === undefined) break;
+        this.#send(client, entry);
+      }
+    } finally {
+      this.#pumping = false;
+    }
+    this.#watchAcks();
+    this.#changed.emit('change');
+  }
+
+  #sendStatus(client: MqttClient): void {
+    this.#statusDue = false;
+    this.#statusInFlight = true;
+    const status = this.#status ?? this.#defaultStatus();
+    let payload = Buffer.from(JSON.stringify(status));
+    if (payload.length + PACKET_OVERHEAD + 256 > this.#maximumPacketSize) {
+      // Better the bare state than none: the broker would close the connection, and the will would say `offline`.
+      const { cameras: _, ...bare } = status;
+      payload = Buffer.from(JSON.stringify(bare));
+    }
+    client.publish(
+      (this.#topics as Topics).status,
+      payload,
+      { qos: this.#maximumQos, retain: true, ...this.#properties() },
+      (error) => {
+        if (client !== this.#client) return;
+        this.#statusInFlight = false;
+        const code = reasonCode(error);
+        if (code !== undefined) this.#problem(messageRefusedError(this.broker, (this.#topics as Topics).status, code));
+        this.#acknowledged();
+      },
+    );
+  }
+
+  #send(client: MqttClient, entry: OutboxEntry): void {
+    const size = entry.payload.length + Buffer.byteLength(entry.topic) + PACKET_OVERHEAD;
+    if (size > this.#maximumPacketSize) {
+      this.#outbox.drop(entry, 'oversized');
+      this.#problem(oversizedError(size, this.#maximumPacketSize));
+      return;
+    }
+    const qos = Math.min(this.#options.qos, this.#maximumQos) as 0 | 1;
+    client.publish(entry.topic, entry.payload, { qos, ...this.#properties() }, (error) => {
+      if (client !== this.#client) return;
+      const code = reasonCode(error);
+      if (code !== undefined) {
+        this.#outbox.drop(entry, 'refused');
+        this.#problem(messageRefusedError(this.broker, entry.topic, code));
+      } else if (error) {
+        // Not sent; the connection is about to be reported lost, and the entry goes back to the queue with it.
+        return;
+      } else {
+        this.#outbox.done(entry);
+      }
+      this.#progress = true;
+      this.#probing = false;
+      this.#window = this.#options.maxInFlight;
+      this.#acknowledged();
+    });
+  }
+
+  #properties(): { properties?: { contentType: string } } {
+    return this.#options.protocolVersion === 5 ? { properties: { contentType: CONTENT_TYPE } } : {};
+  }
+
+  #acknowledged(): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    this.#pump();
+  }
+
+  /** A broker may answer pings and yet not acknowledge; then nothing would ever move again. */
+  #watchAcks(): void {
+    if (this.#outbox.inFlight === 0 && !this.#statusInFlight) {
+      clearTimeout(this.#ackTimer);
+      this.#ackTimer = undefined;
+      return;
+    }
+    this.#ackTimer ??= setTimeout(() => {
+      const ms = this.#options.ackTimeoutMs;
+      this.#lost(
+        this.#client,
+        new EdgeError('BROKER_LOST', `broker ${this.broker} acknowledged nothing for ${ms} ms`, {
+          hint: 'The link or the broker hangs; it is tried again.',
+          exitCode: EXIT.unavailable,
+        }),
+      );
+    }, this.#options.ackTimeoutMs);
+  }
+
+  #defaultStatus(): StatusMessage {
+    const { device, software } = this.#options;
+    return statusMessage({ device, software, state: 'online', atMs: Date.now() });
+  }
+
+  #detectionsTopic(camera: string): string {
+    let topic = this.#detectionTopics.get(camera);
+    if (topic === undefined) {
+      const { prefix, device } = this.#options;
+      this.#topics ??= topics(prefix, device);
+      topic = this.#topics.detections(camera);
+      if (this.#detectionTopics.size < 64) this.#detectionTopics.set(camera, topic);
+    }
+    return topic;
+  }
+
+  #problem(error: EdgeError): void {
+    const now = Date.now();
+    // By message within a code, so that "wrong password" after "not available" is heard at once; bounded all the same.
+    const key = error.code === 'BROKER_REFUSED' ? error.message : error.code;
+    const last = this.#problems.get(key);
+    if (last !== undefined && now - last.at < this.#options.problemIntervalMs) {
+      last.suppressed += 1;
+      return;
+    }
+    if (this.#problems.size > 32) this.#problems.clear();
+    this.#problems.set(key, { at: now, suppressed: 0 });
+    this.emit('problem', error, last?.suppressed ?? 0);
+  }
+
+  #notConnected(): EdgeError {
+    return new EdgeError('BROKER_TIMEOUT', `broker ${this.broker} did not answer the connection in time`, {
+      hint: 'Check the host, the port and the network.',
+      exitCode: EXIT.unavailable,
+    });
+  }
+
+  #setState(state: PublisherState): void {
+    this.#state = state;
+    this.#changed.emit('change');
+  }
+
+  async #until(done: () => boolean, deadline: number): Promise<void> {
+    while (!done()) {
+      const left = deadline - Date.now();
+      if (left <= 0) return;
+      await this.#nextChange(left);
+    }
+  }
+
+  /** Waits for the next change, `ms` or the abort, whichever comes first. */
+  #nextChange(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const finish = () => {
+        clearTimeout(timer);
+        this.#changed.off('change', finish);
+        signal?.removeEventListener('abort', finish);
+        resolve();
+      };
+      const timer = setTimeout(finish, ms);
+      this.#changed.once('change', finish);
+      signal?.addEventListener('abort', finish, { once: true });
+    });
+  }
+}
+
+function badTlsFiles(broker: string, cause: unknown): EdgeError {
+  const code = errno(cause);
+  return new EdgeError('BROKER_TLS', `no connection to broker ${broker}: ${code ?? 'ca, cert or key cannot be used'}`, {
+    hint: 'Check that ca, cert and key are PEM files and that the key belongs to the certificate.',
+    exitCode: EXIT.config,
+    cause,
+  });
+}
+
+function oversizedError(bytes: number, limit: number): EdgeError {
+  return new EdgeError('ALERT_OVERSIZED', `an alert of ${bytes} bytes is over the limit of ${limit} bytes; dropped`, {
+    hint: 'Raise the score threshold (so many detections in a frame are noise) or the limit on messages.',
+    exitCode: EXIT.unavailable,
+  });
+}
+
+/** Drops keys whose value is undefined, so that they do not hide a default. */
+function defined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
