@@ -1,0 +1,294 @@
+"""Training data: images, single points, and the augmentations.
+
+The only label that enters is a point an image target (``points.json``: x right, y down, 0-based, pixel centres at integers).
+The third number of an entry (mask area) is ignored: the method learns from points. Test lists are never opened here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .normalise import Z_MAX, Z_MIN, frame_statistics
+
+cv2.setNumThreads(1)
+
+VIDEO_TRIM = 4
+"""Border of the drone-ir videos that is cut off, px."""
+
+SIGMA_CELLS = (1.0, 2.5)
+"""Bounds of a label's Gaussian sigma, heat-map cells."""
+
+
+@dataclass
+class Sample:
+    """One image of counts with its targets. ``points`` float64 [N, 2] (x, y) px; ``sigmas`` [N] px, estimated at each point."""
+
+    name: str
+    image: np.ndarray
+    points: np.ndarray
+    sigmas: np.ndarray
+    median: float = 0.0
+    scale: float = 1.0
+    boxes: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.median, self.scale = frame_statistics(self.image)
+
+
+@dataclass
+class Pool:
+    """One source of crops. ``weight`` is its share of a batch; ``shrink`` a range of down-scaling factors."""
+
+    name: str
+    samples: list[Sample]
+    weight: float
+    shrink: tuple[float, float] = (0.7, 1.6)
+    with_targets: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.with_targets = [i for i, s in enumerate(self.samples) if len(s.points)]
+
+
+def estimate_sigma(image: np.ndarray, x: float, y: float, reach: int = 15) -> float:
+    """Second-moment radius (px) of the bright blob at a point, from the image alone (no mask).
+
+    Background: median of the patch; blob: pixels above half of the local maximum, connected to it. For a Gaussian of sigma s
+    the half-maximum disk has a second moment of (ln 2 / 2) s^2 per axis, which is undone here. Clipped to [0.5, 5] px.
+    """
+    h, w = image.shape
+    xi, yi = int(round(x)), int(round(y))
+    x0, x1, y0, y1 = max(0, xi - reach), min(w, xi + reach + 1), max(0, yi - reach), min(h, yi + reach + 1)
+    patch = image[y0:y1, x0:x1].astype(np.float32)
+    if patch.size < 9:
+        return 1.0
+    patch = patch - np.median(patch)
+    cy, cx = yi - y0, xi - x0
+    sub = patch[max(0, cy - 2) : cy + 3, max(0, cx - 2) : cx + 3]
+    if sub.size == 0 or sub.max() <= 0:
+        return 1.0
+    dy, dx = np.unravel_index(int(sub.argmax()), sub.shape)
+    py, px = dy + max(0, cy - 2), dx + max(0, cx - 2)
+    count, labels = cv2.connectedComponents((patch > 0.5 * patch[py, px]).astype(np.uint8), connectivity=8)
+    if count < 2 or labels[py, px] == 0:
+        return 1.0
+    ys, xs = np.nonzero(labels == labels[py, px])
+    moment = 0.5 * (xs.var() + ys.var())
+    return float(np.clip(np.sqrt(moment / (0.5 * np.log(2.0))), 0.5, 5.0))
+
+
+def read_list(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def load_images(folder: Path, names: list[str]) -> list[Sample]:
+    """Samples of ``folder/images`` with ``folder/points.json``; ``names`` may lack the ``.png``."""
+    points = json.loads((folder / "points.json").read_text())
+    samples = []
+    for name in names:
+        file = name if name.endswith(".png") else f"{name}.png"
+        image = cv2.imread(str(folder / "images" / file), cv2.IMREAD_UNCHANGED)
+        if image is None:
+            raise FileNotFoundError(f"{folder / 'images' / file}: not a readable image")
+        if image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        xy = np.array([p[:2] for p in points.get(file, [])], np.float64).reshape(-1, 2)
+        samples.append(Sample(file, image, xy, np.array([estimate_sigma(image, x, y) for x, y in xy])))
+    return samples
+
+
+def hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """(training, held out): a seeded random share of a list."""
+    order = np.random.default_rng(seed).permutation(len(samples))
+    held = set(order[: round(len(samples) * share)].tolist())
+    return [s for i, s in enumerate(samples) if i not in held], [s for i, s in enumerate(samples) if i in held]
+
+
+def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
+    """Frames of ``drone-ir``: every fifth video (by name) is held out. Points are box centres; sigmas a sixth of the size."""
+    boxes = json.loads((folder / "boxes.json").read_text())
+    samples = []
+    for index, video in enumerate(sorted(boxes)):
+        if (index % 5 == 4) != held:
+            continue
+        capture = cv2.VideoCapture(str(folder / "videos" / f"{video}.mp4"))
+        wanted = set(np.linspace(0, len(boxes[video]) - 1, per_video).astype(int).tolist())
+        for i in range(len(boxes[video])):
+            ok, frame = capture.read()
+            if not ok:
+                break
+            if i in wanted:
+                # The recordings have black border columns: cut, so that mirroring does not double them into lines.
+                grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[VIDEO_TRIM:-VIDEO_TRIM, VIDEO_TRIM:-VIDEO_TRIM]
+                b = np.array(boxes[video][i], np.float64).reshape(-1, 4) - (VIDEO_TRIM, VIDEO_TRIM, 0, 0)
+                samples.append(Sample(f"{video}:{i}", np.ascontiguousarray(grey), b[:, :2], b[:, 2:].mean(1) / 6, boxes=b))
+        capture.release()
+    return samples
+
+
+def load_pools(root: Path, seed: int, videos: bool = True) -> tuple[list[Pool], list[Pool]]:
+    """(training pools, held-out pools): a tenth of each training list and a fifth of the rest is held out."""
+    train, held = [], []
+    for name, weight in (("NUDT-SIRST", 0.32), ("SIRST", 0.18), ("IRSTD-1K", 0.28)):
+        samples = load_images(root / name, read_list(root / name / "train.txt"))
+        a, b = hold_out(samples, 0.1, seed)
+        train.append(Pool(name, a, weight))
+        held.append(Pool(name, b, weight))
+    names = read_list(root / "target-free" / "list.txt")
+    cut = len(names) - len(names) // 5
+    train.append(Pool("target-free", load_images(root / "target-free", names[:cut]), 0.1))
+    held.append(Pool("target-free", load_images(root / "target-free", names[cut:]), 0.06))
+    if videos:
+        train.append(Pool("drone-ir", load_videos(root / "drone-ir", 12, False), 0.12, shrink=(0.4, 1.0)))
+        held.append(Pool("drone-ir", load_videos(root / "drone-ir", 4, True), 0.1, shrink=(0.25, 0.25)))
+    return train, held
+
+
+def pixel_gaussian(size: int, x: float, y: float, sx: float, sy: float) -> np.ndarray:
+    """Gaussian of unit peak density integrated over pixels, [size, size], centre (x, y), sigma (sx, sy) px."""
+    from scipy.special import erf
+
+    edges = np.arange(size + 1) - 0.5
+    gx = np.diff(erf((edges - x) / (np.sqrt(2) * sx))) * sx * np.sqrt(np.pi / 2)
+    gy = np.diff(erf((edges - y) / (np.sqrt(2) * sy))) * sy * np.sqrt(np.pi / 2)
+    return (gy[:, None] * gx[None, :]).astype(np.float32)
+
+
+def label_sigma(sigma_px: np.ndarray) -> np.ndarray:
+    """Heat-map sigma (cells) of a target of the given image sigma (px): half of it, widened by a 1.5 px localisation floor."""
+    return np.clip(0.5 * np.sqrt(np.asarray(sigma_px, np.float64) ** 2 + 1.5**2), *SIGMA_CELLS)
+
+
+def render_heat(points: np.ndarray, sigmas: np.ndarray, size: int) -> np.ndarray:
+    """Maximum of Gaussians at unrounded centres, [size/2, size/2]; ``points`` in crop px, ``sigmas`` in cells."""
+    cells = size // 2
+    heat = np.zeros((cells, cells), np.float32)
+    axis = np.arange(cells, dtype=np.float32)
+    for (x, y), s in zip((points + 0.5) / 2 - 0.5, sigmas):
+        gx = np.exp(-((axis - x) ** 2) / (2 * s * s))
+        gy = np.exp(-((axis - y) ** 2) / (2 * s * s))
+        np.maximum(heat, gy[:, None] * gx[None, :], out=heat)
+    return heat
+
+
+class CropSampler:
+    """Random augmented crops from weighted pools. One generator, so a seed makes the sequence of crops."""
+
+    def __init__(self, pools: list[Pool], seed: int, rounded_labels: bool = False) -> None:
+        self.pools = pools
+        self.rng = np.random.default_rng(seed)
+        weights = np.array([p.weight for p in pools])
+        self.weights = weights / weights.sum()
+        self.rounded = rounded_labels
+
+    def crop(self, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(z [size, size], heat [size/2, size/2], points [N, 2] in crop px, sigmas [N] in cells)."""
+        rng = self.rng
+        pool = self.pools[rng.choice(len(self.pools), p=self.weights)]
+        aim = bool(pool.with_targets) and rng.random() < 0.75
+        sample = pool.samples[rng.choice(pool.with_targets) if aim else rng.integers(len(pool.samples))]
+        s = float(np.exp(rng.uniform(np.log(pool.shrink[0]), np.log(pool.shrink[1]))))
+        if sample.boxes is not None and len(sample.boxes):
+            # Never show a large object as a small target.
+            s = min(s, 16.0 / float(sample.boxes[:, 2:].max()))
+        h, w = sample.image.shape
+        aimed = int(rng.integers(len(sample.points))) if aim and len(sample.points) else -1
+        if aimed >= 0:
+            if sample.boxes is not None:
+                # A video target becomes a small one. Boxes are about three times as wide as what they hold, and a box under
+                # 5 px holds nothing that can be seen.
+                s = float(np.clip(rng.uniform(5, 16) / sample.boxes[aimed, 2:].max(), 0.25, 1.0))
+            offset = rng.uniform(0.12, 0.88, 2) * size
+            centre = sample.points[aimed] + ((size - 1) / 2 - offset) / s
+        else:
+            centre = rng.uniform((0, 0), (w - 1, h - 1))
+        z, points, sigmas = self.warp(sample, centre, s, size)
+        z = self.degrade(z)
+        points, sigmas = self.inject(z, points, sigmas, 0.5 if pool.name != "drone-ir" else 0.2)
+        cells = label_sigma(sigmas)
+        if self.rounded:
+            points = np.round((points + 0.5) / 2 - 0.5) * 2 + 0.5
+        return np.clip(z, Z_MIN, Z_MAX), render_heat(points, cells, size), points, cells
+
+    def warp(self, sample: Sample, centre: np.ndarray, s: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scale, dihedral flip and crop in one interpolation; mirrored at the borders, and so are the points."""
+        rng = self.rng
+        h, w = sample.image.shape
+        turn = rng.integers(8)
+        linear = np.array([[1, 0], [0, 1]], np.float64)
+        if turn & 1:
+            linear = linear @ np.diag([-1.0, 1.0])
+        if turn & 2:
+            linear = linear @ np.diag([1.0, -1.0])
+        if turn & 4:
+            linear = linear[:, ::-1]
+        # Anti-aliasing by over-sampling n times and averaging n x n pixels.
+        n = 1 if s > 0.8 else int(np.ceil(1 / s)) if s < 0.5 else 2
+        big = size * n
+        forward = linear * (s * n)
+        shift = (big - 1) / 2 - forward @ centre
+        z = cv2.warpAffine(
+            sample.image.astype(np.float32), np.hstack([forward, shift[:, None]]), (big, big), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        if n > 1:
+            z = cv2.resize(z, (size, size), interpolation=cv2.INTER_AREA)
+        z = (z - np.float32(sample.median)) * np.float32(1.0 / sample.scale)
+        points, sigmas = [], []
+        for (px, py), sigma in zip(sample.points, sample.sigmas):
+            for mx in (px, -px, 2 * (w - 1) - px):
+                for my in (py, -py, 2 * (h - 1) - py):
+                    q = ((forward @ (mx, my) + shift) + 0.5) / n - 0.5
+                    if -1 <= q[0] < size + 1 and -1 <= q[1] < size + 1:
+                        points.append(q)
+                        sigmas.append(np.hypot(sigma * s, 0.3))
+        return z, np.array(points).reshape(-1, 2), np.array(sigmas)
+
+    def degrade(self, z: np.ndarray) -> np.ndarray:
+        """Gain, offset, blur, white noise, column and row fixed-pattern noise: cameras that are not in the sets."""
+        rng = self.rng
+        z = z * np.float32(np.exp(rng.uniform(-0.4, 0.4))) + np.float32(rng.normal(0, 0.2))
+        if rng.random() < 0.2:
+            z = cv2.GaussianBlur(z, (0, 0), float(rng.uniform(0.3, 0.8)))
+        if rng.random() < 0.35:
+            z = z + rng.standard_normal(z.shape, np.float32) * np.float32(10 ** rng.uniform(-2, -0.5))
+        if rng.random() < 0.15:
+            stripes = rng.standard_normal(z.shape[1], np.float32) * np.float32(10 ** rng.uniform(-2, -0.7))
+            z = z + (stripes[None, :] if rng.random() < 0.7 else stripes[: z.shape[0], None])
+        return np.ascontiguousarray(z, np.float32)
+
+    def inject(self, z: np.ndarray, points: np.ndarray, sigmas: np.ndarray, chance: float) -> tuple[np.ndarray, np.ndarray]:
+        """Add pixel-integrated Gaussians of exactly known centre; contrast is a multiple of the local deviation."""
+        rng = self.rng
+        size = z.shape[0]
+        if rng.random() >= chance:
+            return points, sigmas
+        points, sigmas = list(points), list(sigmas)
+        for _ in range(rng.integers(1, 4)):
+            x, y = rng.uniform(3, size - 4, 2)
+            if any(np.hypot(x - px, y - py) < 8 for px, py in points):
+                continue
+            s = float(np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
+            stretch = float(np.exp(rng.uniform(-0.35, 0.35))) if rng.random() < 0.5 else 1.0
+            local = z[max(0, int(y) - 10) : int(y) + 11, max(0, int(x) - 10) : int(x) + 11]
+            snr = float(np.exp(rng.uniform(np.log(4.0), np.log(25.0))))
+            amplitude = snr * max(float(local.std()), 0.03)
+            # A faint peak on a smooth slope still needs to be brighter than quantisation; a giant one is not a small target.
+            z += np.float32(min(amplitude, 20.0)) * pixel_gaussian(size, x, y, s * stretch, s / stretch)
+            points.append(np.array([x, y]))
+            sigmas.append(s)
+        return np.array(points).reshape(-1, 2), np.array(sigmas)
+
+    def batch(self, count: int, size: int, max_points: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(z [B,1,S,S], heat [B,1,S/2,S/2], targets [B, max_points, 4] = x, y, sigma in cells, valid)."""
+        z = np.empty((count, 1, size, size), np.float32)
+        heat = np.empty((count, 1, size // 2, size // 2), np.float32)
+        targets = np.zeros((count, max_points, 4), np.float32)
+        for i in range(count):
+            z[i, 0], heat[i, 0], points, cells = self.crop(size)
+            for j, ((x, y), s) in enumerate(zip(points[:max_points], cells[:max_points])):
+                targets[i, j] = ((x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5, s, 1)
+        return z, heat, targets

@@ -1,0 +1,98 @@
+"""Heat map to points, one-to-one matching and F1, for validation while training (the product's own is in TypeScript)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from .data import Sample
+from .model import P2PLite
+from .normalise import normalise
+
+
+def pad_to(z: np.ndarray, multiple: int = 8) -> np.ndarray:
+    """Mirror-pad right and bottom to a multiple; the coordinates of what was there do not move."""
+    h, w = z.shape
+    return cv2.copyMakeBorder(z, 0, -h % multiple, 0, -w % multiple, cv2.BORDER_REFLECT_101)
+
+
+def heat_map(model: P2PLite, image: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        logit, _ = model(torch.from_numpy(pad_to(normalise(image)))[None, None])
+    return logit[0, 0].sigmoid().numpy()
+
+
+def peaks(heat: np.ndarray, low: float = 0.05, suppress: float = 2.0) -> np.ndarray:
+    """[N, 3] = x, y (image px), score; by descending score. Three-point log-parabola a local maximum of 3x3."""
+    top = cv2.dilate(heat, np.ones((3, 3), np.uint8))
+    ys, xs = np.nonzero((heat >= top) & (heat >= low))
+    order = np.argsort(-heat[ys, xs], kind="stable")
+    kept: list[tuple[float, float, float]] = []
+    h, w = heat.shape
+    for k in order[:256]:
+        y, x = int(ys[k]), int(xs[k])
+        if any((x - a) ** 2 + (y - b) ** 2 < suppress**2 for a, b, _ in kept):
+            continue
+        dx = dy = 0.0
+        if 0 < x < w - 1 and 0 < y < h - 1:
+            row = np.log(np.maximum(heat[y, x - 1 : x + 2], 1e-6))
+            col = np.log(np.maximum(heat[y - 1 : y + 2, x], 1e-6))
+            cx, cy = row[0] - 2 * row[1] + row[2], col[0] - 2 * col[1] + col[2]
+            dx = float(np.clip(0.5 * (row[0] - row[2]) / cx, -0.5, 0.5)) if cx < 0 else 0.0
+            dy = float(np.clip(0.5 * (col[0] - col[2]) / cy, -0.5, 0.5)) if cy < 0 else 0.0
+        kept.append((x + dx, y + dy, float(heat[y, x])))
+    return np.array([(2 * (x + 0.5) - 0.5, 2 * (y + 0.5) - 0.5, s) for x, y, s in kept]).reshape(-1, 3)
+
+
+@dataclass
+class Score:
+    threshold: float
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    squared: float = 0.0
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.tp / max(1, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def rms(self) -> float:
+        return float(np.sqrt(self.squared / max(1, self.tp)))
+
+
+def match(found: np.ndarray, truth: np.ndarray, radius: float) -> np.ndarray:
+    """Distances (px) of the one-to-one assignment with the most hits within ``radius`` (then the least distance)."""
+    if not len(found) or not len(truth):
+        return np.zeros(0)
+    d = np.hypot(found[:, None, 0] - truth[None, :, 0], found[:, None, 1] - truth[None, :, 1])
+    rows, cols = linear_sum_assignment(np.where(d <= radius, d, 1e6))
+    return d[rows, cols][d[rows, cols] <= radius]
+
+
+def score(found: list[np.ndarray], samples: list[Sample], threshold: float, radius: float = 5.0) -> Score:
+    total = Score(threshold)
+    for f, s in zip(found, samples):
+        f = f[f[:, 2] >= threshold]
+        hits = match(f, s.points, radius)
+        total.tp += len(hits)
+        total.fp += len(f) - len(hits)
+        total.fn += len(s.points) - len(hits)
+        total.squared += float((hits**2).sum())
+    return total
+
+
+THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.02), 2)
+
+
+def find_all(model: P2PLite, samples: list[Sample]) -> list[np.ndarray]:
+    h = [s.image.shape for s in samples]
+    out = []
+    for s, (height, width) in zip(samples, h):
+        p = peaks(heat_map(model, s.image))
+        out.append(p[(p[:, 0] <= width - 0.5) & (p[:, 1] <= height - 0.5)])
+    return out

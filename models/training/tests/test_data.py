@@ -1,0 +1,91 @@
+"""Labels land where the targets are."""
+
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from irst_edge_training.data import CropSampler, Pool, Sample, estimate_sigma, hold_out, load_images, pixel_gaussian, read_list, render_heat
+from irst_edge_training.evaluate import match, peaks, score
+
+
+def scene(points, sigma=1.0, size=200, seed=0):
+    rng = np.random.default_rng(seed)
+    image = 60 + rng.standard_normal((size, size))
+    for x, y in points:
+        image += 120 * pixel_gaussian(size, x, y, sigma, sigma)
+    return Sample("scene", np.clip(image, 0, 255).astype(np.uint8), np.array(points, float), np.full(len(points), sigma))
+
+
+class Labels(unittest.TestCase):
+    def test_augmented_points_stay_on_the_bright_spots(self):
+        sample = scene([(40.3, 61.7), (150.0, 20.25), (99.5, 180.1)])
+        sampler = CropSampler([Pool("scene", [sample], 1.0)], 3)
+        sampler.degrade = lambda z: z
+        sampler.inject = lambda z, p, s, c: (p, s)
+        checked = 0
+        for _ in range(80):
+            z, heat, points, cells = sampler.crop(96)
+            for x, y in points:
+                if not (6 <= x < 90 and 6 <= y < 90):
+                    continue
+                window = z[int(y) - 4 : int(y) + 6, int(x) - 4 : int(x) + 6].astype(float)
+                window = np.clip(window - np.median(z) - 3, 0, None)
+                ys, xs = np.mgrid[int(y) - 4 : int(y) + 6, int(x) - 4 : int(x) + 6]
+                self.assertGreater(window.sum(), 0)
+                self.assertLess(abs((window * xs).sum() / window.sum() - x), 0.4)
+                self.assertLess(abs((window * ys).sum() / window.sum() - y), 0.4)
+                checked += 1
+        self.assertGreater(checked, 60)
+
+    def test_heat_peaks_at_unrounded_centres(self):
+        truth = np.array([[20.37, 31.81], [50.5, 12.0]])
+        found = peaks(render_heat(truth, np.array([1.0, 1.8]), 96))
+        self.assertEqual(len(found), 2)
+        for t in truth:
+            self.assertLess(np.hypot(*(found[:, :2] - t).T).min(), 0.02)
+
+    def test_pixel_integration_keeps_the_flux(self):
+        for s in (0.4, 1.0, 2.0):
+            g = pixel_gaussian(41, 20.3, 19.6, s, s)
+            self.assertAlmostEqual(float(g.sum()), 2 * np.pi * s * s, delta=1e-3 * s * s)
+
+    def test_sigma_comes_from_the_image(self):
+        for s in (1.0, 1.5, 2.5):
+            got = estimate_sigma(scene([(100, 100)], s).image, 100, 100)
+            self.assertLess(abs(got - s) / s, 0.3)
+
+    def test_mask_area_is_ignored_and_test_lists_are_not_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            (root / "images").mkdir()
+            cv2.imwrite(str(root / "images" / "a.png"), scene([(30, 40)]).image)
+            (root / "train.txt").write_text("a\n")
+            found = []
+            for area in (1, 999):
+                (root / "points.json").write_text(json.dumps({"a.png": [[30.5, 40.25, area]]}))
+                found.append(load_images(root, read_list(root / "train.txt"))[0])
+            np.testing.assert_array_equal(found[0].points, [[30.5, 40.25]])
+            np.testing.assert_array_equal(found[0].sigmas, found[1].sigmas)
+
+    def test_hold_out_is_seeded_and_disjoint(self):
+        samples = [scene([(20, 20)], seed=i) for i in range(30)]
+        a, b = hold_out(samples, 0.1, 5)
+        c, d = hold_out(samples, 0.1, 5)
+        self.assertEqual([id(s) for s in b], [id(s) for s in d])
+        self.assertEqual((len(a), len(b)), (27, 3))
+        self.assertFalse({id(s) for s in a} & {id(s) for s in b})
+
+
+class Scoring(unittest.TestCase):
+    def test_one_to_one(self):
+        self.assertEqual(len(match(np.array([[0, 0, 1.0], [4, 0, 1.0]]), np.array([[3.0, 0], [8.5, 0]]), 5)), 2)
+        self.assertEqual(len(match(np.array([[0, 0, 1.0], [1, 0, 1.0]]), np.array([[0.0, 0]]), 5)), 1)
+
+    def test_totals(self):
+        s = score([np.array([[30, 40, 0.9], [100, 100, 0.8], [5, 5, 0.1]])], [scene([(30, 40), (150, 150)])], 0.5)
+        self.assertEqual((s.tp, s.fp, s.fn), (1, 1, 1))
+        self.assertAlmostEqual(s.f1, 0.5)

@@ -1,0 +1,117 @@
+"""ONNX against PyTorch, FP16 against FP32, and what the graph may hold."""
+
+import hashlib
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+
+from irst_edge_training.evaluate import pad_to, peaks
+from irst_edge_training.export import export, giga_flops, load_checkpoint
+from irst_edge_training.model import NetConfig, P2PLite, count_parameters
+from irst_edge_training.normalise import normalise
+from irst_edge_training.onnx_graph import OPERATORS, Exporter
+
+from .common import CHECKPOINT, CLIP, MODELS
+
+
+def run(data: bytes, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    heat, logsig = session.run(["heat", "logsig"], {"image": z[None, None]})
+    return heat[0, 0], logsig[0, 0]
+
+
+def random_net(config: NetConfig, z: np.ndarray) -> P2PLite:
+    """Untrained, but with every batch norm and attention away from its neutral start, and a head that spreads over ``z``."""
+    torch.manual_seed(4)
+    model = P2PLite(config).eval()
+    for m in model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(m.weight, 0.5, 1.5)
+            torch.nn.init.normal_(m.bias, 0, 0.2)
+            torch.nn.init.normal_(m.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(m.running_var, 0.5, 2)
+        if isinstance(m, torch.nn.Linear):
+            torch.nn.init.normal_(m.weight, 0, 0.5)
+    torch.nn.init.normal_(model.head.weight)
+    with torch.no_grad():
+        out = model.head(model.features(torch.from_numpy(z)[None, None]))[0].flatten(1)
+        model.head.bias.copy_(-out.mean(1) / out.std(1) + model.head.bias / out.std(1))
+        model.head.weight.div_(out.std(1).view(2, 1, 1, 1))
+    return model
+
+
+class Graph(unittest.TestCase):
+    def compare(self, model: P2PLite, z: np.ndarray, data: bytes, tolerance: float) -> None:
+        with torch.no_grad():
+            logit, logsig = model(torch.from_numpy(z)[None, None])
+        heat, sig = run(data, z)
+        self.assertLessEqual(np.abs(heat - logit.sigmoid().numpy()[0, 0]).max(), tolerance)
+        self.assertLessEqual(np.abs(sig - logsig.clamp(-1, 2).numpy()[0, 0]).max(), tolerance * 4)
+
+    def test_random_weights_every_variant(self):
+        z = np.random.default_rng(1).standard_normal((64, 96), np.float32) * 2
+        for config in (NetConfig(), NetConfig(dynamic=False), NetConfig(fusion=False), NetConfig(gate=False)):
+            with self.subTest(config):
+                model = random_net(config, z)
+                data = Exporter(model).build(64, 96).SerializeToString()
+                heat, _ = run(data, z)
+                self.assertGreater(heat.max() - heat.min(), 0.1, "the map must vary, or the comparison says nothing")
+                self.compare(model, z, data, 1e-4)
+
+    def test_shipped_weights_on_a_real_frame(self):
+        model, _ = load_checkpoint(CHECKPOINT)
+        manifest = json.loads((MODELS / "manifest.json").read_text())
+        z = pad_to(normalise(cv2.imread(str(CLIP / "020.png"), cv2.IMREAD_UNCHANGED)))
+        for f in manifest["files"]:
+            if f["width"] not in (None, z.shape[1]) or f["height"] not in (None, z.shape[0]):
+                continue
+            with self.subTest(f["file"]):
+                data = (MODELS / f["file"]).read_bytes()
+                self.assertEqual(hashlib.sha256(data).hexdigest(), f["sha256"])
+                self.compare(model, z, data, 1e-4 if f["precision"] == "fp32" else 0.02)
+
+    def test_half_precision_moves_no_peak(self):
+        model, _ = load_checkpoint(CHECKPOINT)
+        for name in ("000.png", "060.png", "110.png"):
+            z = pad_to(normalise(cv2.imread(str(CLIP / name), cv2.IMREAD_UNCHANGED)))
+            a, b = (peaks(run(Exporter(model, half).build(*z.shape).SerializeToString(), z)[0], 0.5) for half in (False, True))
+            self.assertEqual(len(a), len(b))
+            self.assertGreater(len(a), 0)
+            self.assertLessEqual(np.abs(a[:, :2] - b[:, :2]).max(), 0.02)
+
+    def test_only_operators_that_tensorrt_takes_and_static_shapes(self):
+        manifest = json.loads((MODELS / "manifest.json").read_text())
+        self.assertEqual(len(manifest["files"]), 12)
+        for f in manifest["files"]:
+            with self.subTest(f["file"]):
+                model = onnx.load(MODELS / f["file"])
+                self.assertLessEqual({n.op_type for n in model.graph.node}, OPERATORS)
+                self.assertEqual([o.version for o in model.opset_import], [17])
+                dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+                self.assertEqual(dims, [1, 1, f["height"] or 0, f["width"] or 0])
+                kinds = {v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)}
+                self.assertEqual(kinds, {onnx.TensorProto.FLOAT})
+                self.assertLessEqual(f["bytes"], 1_000_000)
+
+    def test_budget(self):
+        model, _ = load_checkpoint(CHECKPOINT)
+        self.assertLessEqual(count_parameters(model), 240_000)
+        self.assertLessEqual(giga_flops(model), 1.53)
+
+    def test_export_writes_what_is_shipped(self):
+        shipped = json.loads((MODELS / "manifest.json").read_text())
+        with tempfile.TemporaryDirectory() as folder:
+            made = export(CHECKPOINT, Path(folder), shipped["name"], shipped["decode"]["threshold"])
+            self.assertEqual([f["file"] for f in made["files"]], [f["file"] for f in shipped["files"]])
+            self.assertEqual(made["decode"]["threshold"], shipped["decode"]["threshold"])
+            self.assertEqual(made["input"], shipped["input"])
