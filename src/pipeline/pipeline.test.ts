@@ -1,0 +1,172 @@
+import { describe, expect, test } from 'vitest';
+import type { Detector } from '../detect/detector.js';
+import { BUNDLED_MANIFEST, readManifest } from '../detect/manifest.js';
+import { EdgeError, EXIT } from '../types/errors.js';
+import type { Frame, FrameSource, SourceCounters, SourceInfo } from '../types/frame.js';
+import type { CameraJob, FrameCounters, FrameResult, WorkerEvent } from './messages.js';
+import { Pipeline, type PipelineParts } from './pipeline.js';
+
+const SIZE = 16;
+const job: CameraJob = {
+  camera: 'cam0',
+  source: { kind: 'synthetic', rate: 'fast' },
+  detector: { manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 1 },
+  threshold: 0.5,
+};
+
+/** Hands out `count` equal frames; then ends, or throws `failure`. */
+class ScriptedSource implements FrameSource {
+  stops = 0;
+  private given = 0;
+  constructor(
+    private readonly count: number,
+    private readonly failure?: Error,
+    private readonly startFailure?: Error,
+  ) {}
+  async start(): Promise<SourceInfo> {
+    if (this.startFailure) throw this.startFailure;
+    return { description: 'scripted', width: SIZE, height: SIZE, bits: 8 };
+  }
+  async next(): Promise<Frame | null> {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (this.given === this.count) {
+      if (this.failure) throw this.failure;
+      return null;
+    }
+    return {
+      sequence: this.given++,
+      captureMonotonicNs: process.hrtime.bigint(),
+      capturedAtMs: Date.now(),
+      width: SIZE,
+      height: SIZE,
+      bits: 8,
+      data: new Uint8Array(SIZE * SIZE).fill(50),
+    };
+  }
+  counters(): SourceCounters {
+    return { captured: this.given + 2, delivered: this.given, dropped: { stale: 2 } };
+  }
+  async stop(): Promise<void> {
+    this.stops++;
+  }
+}
+
+type FakeDetector = Awaited<ReturnType<PipelineParts['createDetector']>>;
+const manifest = await readManifest(BUNDLED_MANIFEST);
+
+/** A heat map with one peak at cell (3, 4), through `each` before every run. */
+function fakeDetector(each: (heat: Float32Array, run: number) => void = () => {}): FakeDetector & { closed: number } {
+  let runs = 0;
+  const detector = {
+    manifest,
+    identity: { name: 'fake', sha256: '0'.repeat(64), precision: 'fp32' as const },
+    provider: 'cpu',
+    library: 'none',
+    closed: 0,
+    run: (async () => {
+      const heat = new Float32Array(64);
+      for (let v = 0; v < 8; v++)
+        for (let u = 0; u < 8; u++) heat[8 * v + u] = 0.9 * Math.exp(-((u - 3) ** 2 + (v - 4) ** 2) / 2);
+      each(heat, runs++);
+      return { heat, logsig: new Float32Array(64), rows: 8, cols: 8 };
+    }) as Detector['run'],
+    async close() {
+      this.closed++;
+    },
+  };
+  return detector;
+}
+
+async function play(source: FrameSource, detector: FakeDetector, signal = new AbortController().signal) {
+  const events: WorkerEvent[] = [];
+  const parts: PipelineParts = { createSource: () => source, createDetector: async () => detector };
+  await new Pipeline(job, (event) => events.push(event), parts).run(signal);
+  const frames = events.filter((e): e is FrameResult => e.type === 'frame');
+  const last = events.at(-1) as Extract<WorkerEvent, { type: 'ended' | 'failed' }>;
+  return { events, frames, last };
+}
+
+function expectIdentity(c: FrameCounters): void {
+  expect(c.processed + Object.values(c.dropped).reduce((a, b) => a + b, 0)).toBe(c.captured);
+}
+
+describe('pipeline', () => {
+  test('ready, a result for every frame, ended; and every frame is accounted for', async () => {
+    const source = new ScriptedSource(5);
+    const detector = fakeDetector();
+    const { events, frames, last } = await play(source, detector);
+    expect(events[0]).toMatchObject({ type: 'ready', provider: 'cpu', threshold: 0.5, model: { name: 'fake' } });
+    expect(frames.map((f) => f.sequence)).toEqual([0, 1, 2, 3, 4]);
+    for (const { detections, timings } of frames) {
+      expect(detections).toHaveLength(1);
+      expect(detections[0]!.x).toBeCloseTo(6.5, 1);
+      expect(detections[0]!.y).toBeCloseTo(8.5, 1);
+      expect(timings.total).toBeGreaterThanOrEqual(timings.decode);
+    }
+    expect(last).toMatchObject({ type: 'ended', counters: { captured: 7, processed: 5, dropped: { stale: 2 } } });
+    expectIdentity(last.counters);
+    expect([source.stops, detector.closed]).toEqual([1, 1]);
+  });
+
+  test('NaN in the heat map is counted and found nowhere', async () => {
+    const { frames, last } = await play(
+      new ScriptedSource(2),
+      fakeDetector((heat) => heat.fill(Number.NaN)),
+    );
+    expect(frames.every((f) => f.detections.length === 0)).toBe(true);
+    expect(last.counters.invalidCells).toBe(128);
+  });
+
+  test('a failed inference costs its frame, with a reason, and no more', async () => {
+    const detector = fakeDetector((_, run) => {
+      if (run === 1) throw new Error('device lost');
+    });
+    const { frames, last } = await play(new ScriptedSource(4), detector);
+    expect(frames.map((f) => f.sequence)).toEqual([0, 2, 3]);
+    expect(last).toMatchObject({ type: 'ended', counters: { processed: 3, dropped: { stale: 2, inference: 1 } } });
+    expectIdentity(last.counters);
+  });
+
+  test('ten failed inferences in a row end the worker with a clear error', async () => {
+    const detector = fakeDetector(() => {
+      throw new Error('device lost');
+    });
+    const { last } = await play(new ScriptedSource(50), detector);
+    expect(last).toMatchObject({
+      type: 'failed',
+      error: { code: 'INFERENCE_FAILED' },
+      counters: { dropped: { inference: 10 } },
+    });
+    expectIdentity(last.counters);
+    expect(detector.closed).toBe(1);
+  });
+
+  test('a source that fails keeps its code and hint across the thread, and is stopped', async () => {
+    const failure = new EdgeError('SOURCE_STALLED', 'no frame for 10 s', {
+      hint: 'check the cable',
+      exitCode: EXIT.unavailable,
+    });
+    const source = new ScriptedSource(2, failure);
+    const { last } = await play(source, fakeDetector());
+    expect(last).toMatchObject({
+      type: 'failed',
+      error: { code: 'SOURCE_STALLED', hint: 'check the cable', exitCode: 69 },
+    });
+    expect(source.stops).toBe(1);
+    const refused = new ScriptedSource(0, undefined, failure);
+    expect((await play(refused, fakeDetector())).last.type).toBe('failed');
+    expect(refused.stops).toBe(1);
+  });
+
+  test('stopped in the middle: the frame under way is dropped as shutdown, and the sum still holds', async () => {
+    const stop = new AbortController();
+    const source = new ScriptedSource(1000);
+    const detector = fakeDetector((_, run) => {
+      if (run === 5) stop.abort();
+    });
+    const { frames, last } = await play(source, detector, stop.signal);
+    expect(frames.length).toBe(6);
+    expect(last.type).toBe('ended');
+    expectIdentity(last.counters);
+  });
+});

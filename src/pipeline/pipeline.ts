@@ -1,0 +1,121 @@
+import { createSource } from '../capture/create-source.js';
+import { Decoder } from '../decode/decoder.js';
+import { Detector } from '../detect/detector.js';
+import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
+import type { Frame, FrameSource, SourceInfo } from '../types/frame.js';
+import type { CameraJob, FrameCounters, StageTimings, WorkerEvent } from './messages.js';
+
+/** After so many failed inferences in a row the worker gives up and is restarted. */
+const MAX_FAILURES = 10;
+const COUNTERS_EVERY_MS = 1000;
+
+/** The parts that a test replaces. */
+export interface PipelineParts {
+  createSource(job: CameraJob): FrameSource;
+  createDetector(
+    job: CameraJob,
+    info: SourceInfo,
+  ): Promise<Pick<Detector, 'run' | 'close' | 'manifest' | 'identity' | 'provider' | 'library'>>;
+}
+
+const REAL_PARTS: PipelineParts = {
+  createSource: (job) => createSource(job.source),
+  createDetector: (job, info) => Detector.create(job.detector, info),
+};
+
+/**
+ * The data plane of one camera: source, detector, decoder, in one loop on one thread. It owns no socket; what it finds leaves
+ * through `emit`. Every captured frame is processed or dropped with a reason.
+ */
+export class Pipeline {
+  private processed = 0;
+  private failedFrames = 0;
+  private invalidCells = 0;
+  private source: FrameSource | undefined;
+
+  constructor(
+    private readonly job: CameraJob,
+    private readonly emit: (event: WorkerEvent) => void,
+    private readonly parts: PipelineParts = REAL_PARTS,
+  ) {}
+
+  counters(): FrameCounters {
+    const source = this.source?.counters() ?? { captured: 0, delivered: 0, dropped: {} };
+    const dropped = { ...source.dropped };
+    if (this.failedFrames > 0) dropped.inference = this.failedFrames;
+    // Delivered by the source but neither processed nor failed: the frame that was under way when the pipeline stopped.
+    const pending = source.delivered - this.processed - this.failedFrames;
+    if (pending > 0) dropped.shutdown = (dropped.shutdown ?? 0) + pending;
+    return { captured: source.captured, processed: this.processed, dropped, invalidCells: this.invalidCells };
+  }
+
+  /** Runs until the source ends or `signal` aborts; its last event is `ended` or `failed`. Never throws. */
+  async run(signal: AbortSignal): Promise<void> {
+    const source = this.parts.createSource(this.job);
+    this.source = source;
+    try {
+      await this.loop(source, signal);
+      await source.stop();
+      this.emit({ type: 'ended', counters: this.counters() });
+    } catch (error) {
+      await source.stop().catch(() => {});
+      // Told to stop while the source was opening: that is no failure.
+      if (signal.aborted) return this.emit({ type: 'ended', counters: this.counters() });
+      this.emit({ type: 'failed', error: toPlainError(error), counters: this.counters() });
+    }
+  }
+
+  private async loop(source: FrameSource, signal: AbortSignal): Promise<void> {
+    const info = await source.start(signal);
+    const detector = await this.parts.createDetector(this.job, info);
+    try {
+      const { decode } = detector.manifest;
+      const threshold = this.job.threshold ?? decode.threshold;
+      const decoder = new Decoder({ threshold, biasX: decode.biasX ?? 0, biasY: decode.biasY ?? 0 });
+      const { identity: model, provider, library } = detector;
+      this.emit({ type: 'ready', model, provider, library, threshold, source: info });
+      let failures = 0;
+      let reported = performance.now();
+      while (!signal.aborted) {
+        const frame = await source.next();
+        if (frame === null || signal.aborted) break;
+        try {
+          await this.process(frame, detector, decoder);
+          failures = 0;
+        } catch (cause) {
+          this.failedFrames++;
+          if (++failures >= MAX_FAILURES) {
+            throw new EdgeError(
+              'INFERENCE_FAILED',
+              `${failures} inferences in a row failed: ${(cause as Error).message}`,
+              {
+                exitCode: EXIT.software,
+                cause,
+              },
+            );
+          }
+        }
+        const now = performance.now();
+        if (now - reported >= COUNTERS_EVERY_MS) {
+          reported = now;
+          this.emit({ type: 'counters', counters: this.counters() });
+        }
+      }
+    } finally {
+      await detector.close();
+    }
+  }
+
+  private async process(frame: Frame, detector: Pick<Detector, 'run'>, decoder: Decoder): Promise<void> {
+    const timings: StageTimings = { normalise: 0, infer: 0, decode: 0, total: 0 };
+    const maps = await detector.run(frame, timings);
+    const start = performance.now();
+    const { detections, invalidCells } = decoder.run(maps, frame);
+    timings.decode = performance.now() - start;
+    timings.total = Number(process.hrtime.bigint() - frame.captureMonotonicNs) / 1e6;
+    this.invalidCells += invalidCells;
+    this.processed++;
+    const { sequence, capturedAtMs, captureMonotonicNs, width, height } = frame;
+    this.emit({ type: 'frame', sequence, capturedAtMs, captureMonotonicNs, width, height, detections, timings });
+  }
+}

@@ -1,0 +1,81 @@
+import { once } from 'node:events';
+import { afterEach, expect, test } from 'vitest';
+import { BUNDLED_MANIFEST } from '../detect/manifest.js';
+import type { CameraJob } from '../pipeline/messages.js';
+import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
+
+const job: CameraJob = {
+  camera: 'cam0',
+  source: { kind: 'synthetic', rate: 'fast' },
+  detector: { manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 1 },
+};
+const file = (name: string) => new URL(`../../test/fakes/worker-${name}.mjs`, import.meta.url);
+
+let supervisor: CameraSupervisor;
+function start(name: string, options: SupervisorOptions = {}, data: object = job): CameraSupervisor {
+  supervisor = new CameraSupervisor(data as CameraJob, {
+    workerFile: file(name),
+    minBackoffMs: 5,
+    maxBackoffMs: 40,
+    ...options,
+  });
+  supervisor.start();
+  return supervisor;
+}
+afterEach(() => supervisor.stop(2000));
+
+test('running when ready; stopped when asked; its last counters are kept', async () => {
+  const s = start('good');
+  await once(s, 'state');
+  expect(s.status()).toMatchObject({ id: 'cam0', state: 'running', provider: 'cpu', source: 'nothing' });
+  expect(await s.stop(5000)).toBe('stopped');
+  expect(s.status()).toMatchObject({ state: 'ended', frames: { captured: 3, processed: 2, dropped: { stale: 1 } } });
+});
+
+test('a worker that crashes is reported and restarted, and counters of its lives add up', async () => {
+  const s = start('crash');
+  const delays: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const [error, delay] = await once(s, 'restart');
+    expect(error).toMatchObject({ code: 'INTERNAL', message: 'out of luck' });
+    delays.push(delay as number);
+  }
+  expect(s.restarts).toBe(3);
+  expect(s.counters()).toMatchObject({ captured: 3, processed: 3 });
+  expect(s.status()).toMatchObject({ state: 'restarting', error: { message: 'out of luck' } });
+});
+
+test('a worker that ends without a word is restarted with a growing delay', async () => {
+  const s = start('silent', { random: () => 1 });
+  const delays: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const [error, delay] = await once(s, 'restart');
+    expect(error).toMatchObject({ code: 'WORKER_DIED' });
+    delays.push(delay as number);
+  }
+  expect(delays).toEqual([10, 20, 40, 40]);
+});
+
+test('an error that trying again cannot mend ends the camera at its first start', async () => {
+  const s = start('refused');
+  await once(s, 'done');
+  expect(s.failure).toMatchObject({ code: 'MODEL_SHA_MISMATCH', hint: 'restore it', exitCode: 65 });
+  expect(s.restarts).toBe(0);
+});
+
+test('a worker that does not answer is reported as hung, in time, and is not terminated', async () => {
+  const release = new SharedArrayBuffer(4);
+  const s = start('hung', {}, { ...job, release });
+  expect(await s.stop(200)).toBe('hung');
+  const ended = once(s, 'done');
+  Atomics.store(new Int32Array(release), 0, 1);
+  Atomics.notify(new Int32Array(release), 0);
+  await ended;
+});
+
+test('stopped while it waits for a restart: no further start', async () => {
+  const s = start('silent', { minBackoffMs: 60_000, maxBackoffMs: 60_000 });
+  await once(s, 'restart');
+  expect(await s.stop(100)).toBe('stopped');
+  expect(s.restarts).toBe(1);
+});

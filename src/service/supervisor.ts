@@ -1,0 +1,220 @@
+import { EventEmitter } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { backoffMs } from '../alerts/backoff.js';
+import type { CameraStatus } from '../alerts/schema.js';
+import type { CameraJob, FrameCounters, FrameResult, WorkerEvent, WorkerRequest } from '../pipeline/messages.js';
+import { EdgeError, EXIT, type PlainError, toPlainError } from '../types/errors.js';
+import type { ModelIdentity } from '../types/model.js';
+
+const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
+const FPS_WINDOW_MS = 5000;
+
+/** Errors that trying again does not mend: the same file will be as wrong as before. */
+const PERMANENT: readonly number[] = [EXIT.config, EXIT.dataError, EXIT.noInput, EXIT.usage];
+
+export interface SupervisorOptions {
+  /** Waiting time before a restart, ms; doubles with every failure in a row. */
+  minBackoffMs?: number;
+  maxBackoffMs?: number;
+  /** The worker's entry; a test gives its own. */
+  workerFile?: URL;
+  random?: () => number;
+}
+
+interface SupervisorEvents {
+  frame: [result: FrameResult];
+  /** The state, or what is known of it, changed. */
+  state: [];
+  /** The source came to its end, or the camera failed for good. Nothing follows. */
+  done: [];
+  /** The worker failed and will be restarted after `delayMs`. */
+  restart: [error: PlainError, delayMs: number];
+}
+
+/**
+ * The life of one camera's worker thread: starts it, counts what it reports, restarts it with back-off when it dies.
+ * Never terminates it (see pipeline/worker.ts): a worker that does not answer `stop` is reported as hung.
+ */
+export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
+  private worker: Worker | undefined;
+  private retry: NodeJS.Timeout | undefined;
+  private attempts = 0;
+  private stopping = false;
+  private everReady = false;
+  private state: CameraStatus['state'] = 'starting';
+  private identity: { model: ModelIdentity; provider: string; library: string; source: string } | undefined;
+  /** Of workers that are gone, summed, and of the one that runs. */
+  private past: FrameCounters = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
+  private current: FrameCounters = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
+  private lastError: PlainError | undefined;
+  private window: number[] = [];
+  restarts = 0;
+
+  constructor(
+    readonly job: CameraJob,
+    private readonly options: SupervisorOptions = {},
+  ) {
+    super();
+  }
+
+  start(): void {
+    this.spawn();
+  }
+
+  get running(): boolean {
+    return this.state === 'running';
+  }
+
+  get done(): boolean {
+    return this.state === 'ended' || this.state === 'failed';
+  }
+
+  /** The error that ended the camera for good. */
+  get failure(): PlainError | undefined {
+    return this.state === 'failed' ? this.lastError : undefined;
+  }
+
+  get model(): { model: ModelIdentity; provider: string; library: string; source: string } | undefined {
+    return this.identity;
+  }
+
+  counters(): FrameCounters {
+    return sum(this.past, this.current);
+  }
+
+  /** Frames processed per second over the last seconds. */
+  fps(): number {
+    const now = performance.now();
+    while (this.window.length > 0 && now - this.window[0]! > FPS_WINDOW_MS) this.window.shift();
+    const span = this.window.length > 1 ? now - this.window[0]! : 0;
+    return span > 0 ? ((this.window.length - 1) * 1000) / span : 0;
+  }
+
+  status(): CameraStatus {
+    const { captured, processed, dropped } = this.counters();
+    return {
+      id: this.job.camera,
+      state: this.state,
+      ...(this.identity && {
+        source: this.identity.source,
+        provider: this.identity.provider,
+        model: this.identity.model,
+      }),
+      fps: Math.round(this.fps() * 10) / 10,
+      frames: { captured, processed, dropped },
+      ...(this.lastError && { error: { code: this.lastError.code, message: this.lastError.message } }),
+    };
+  }
+
+  /** Asks the worker to stop and waits. `hung`: it did not; only ending the process ends it. */
+  async stop(timeoutMs: number): Promise<'stopped' | 'hung'> {
+    this.stopping = true;
+    clearTimeout(this.retry);
+    const worker = this.worker;
+    if (worker === undefined) return 'stopped';
+    const request: WorkerRequest = { type: 'stop' };
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve('hung'), timeoutMs);
+      worker.once('exit', () => {
+        clearTimeout(timer);
+        resolve('stopped');
+      });
+      worker.postMessage(request);
+    });
+  }
+
+  private spawn(): void {
+    const worker = new Worker(this.options.workerFile ?? WORKER_FILE, {
+      workerData: this.job,
+      name: `camera ${this.job.camera}`,
+    });
+    this.worker = worker;
+    let outcome: PlainError | 'ended' | undefined;
+    worker.on('message', (event: WorkerEvent) => {
+      switch (event.type) {
+        case 'ready':
+          this.everReady = true;
+          this.attempts = 0;
+          this.lastError = undefined;
+          this.identity = {
+            model: event.model,
+            provider: event.provider,
+            library: event.library,
+            source: event.source.description,
+          };
+          this.setState('running');
+          break;
+        case 'frame':
+          this.window.push(performance.now());
+          if (this.window.length > 4096) this.window.splice(0, 1024);
+          this.emit('frame', event);
+          break;
+        case 'counters':
+          this.current = event.counters;
+          break;
+        case 'ended':
+          this.current = event.counters;
+          outcome = 'ended';
+          break;
+        case 'failed':
+          this.current = event.counters;
+          outcome = event.error;
+          break;
+      }
+    });
+    worker.on('error', (error) => {
+      outcome = toPlainError(error);
+    });
+    worker.on('exit', (code) => {
+      this.worker = undefined;
+      this.past = sum(this.past, this.current);
+      this.current = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
+      if (outcome === 'ended') this.finish('ended');
+      else this.failed(outcome ?? died(this.job.camera, code));
+    });
+  }
+
+  private failed(error: PlainError): void {
+    this.lastError = error;
+    // A recording that was readable once may come back (a mount, a share): only a first failure is for good.
+    if (this.stopping || (!this.everReady && PERMANENT.includes(error.exitCode))) {
+      this.finish('failed');
+      return;
+    }
+    const { minBackoffMs = 1000, maxBackoffMs = 30_000, random = Math.random } = this.options;
+    const delay = backoffMs(this.attempts++, minBackoffMs, maxBackoffMs, random);
+    this.restarts++;
+    this.setState('restarting');
+    this.emit('restart', error, delay);
+    this.retry = setTimeout(() => this.spawn(), delay);
+  }
+
+  private finish(state: 'ended' | 'failed'): void {
+    this.setState(state);
+    this.emit('done');
+  }
+
+  private setState(state: CameraStatus['state']): void {
+    this.state = state;
+    this.emit('state');
+  }
+}
+
+function died(camera: string, code: number): PlainError {
+  return toPlainError(
+    new EdgeError('WORKER_DIED', `the worker of camera ${camera} ended with code ${code} and without a word`),
+  );
+}
+
+function sum(a: FrameCounters, b: FrameCounters): FrameCounters {
+  const dropped = { ...a.dropped };
+  for (const [reason, n] of Object.entries(b.dropped) as [keyof typeof dropped, number][]) {
+    dropped[reason] = (dropped[reason] ?? 0) + n;
+  }
+  return {
+    captured: a.captured + b.captured,
+    processed: a.processed + b.processed,
+    dropped,
+    invalidCells: a.invalidCells + b.invalidCells,
+  };
+}
