@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+import { type CommandEntry, main } from './commands/shared.js';
+
+/** In the order of the help. */
+const COMMANDS: readonly CommandEntry[] = [
+  { name: 'run', load: () => import('./commands/run.js') },
+  { name: 'demo', load: () => import('./commands/demo.js') },
+  { name: 'detect', load: () => import('./commands/detect.js') },
+  { name: 'eval', load: () => import('./commands/eval.js') },
+  { name: 'bench', load: () => import('./commands/bench.js') },
+  { name: 'config', load: () => import('./commands/config.js') },
+];
+
+await main(process.argv, COMMANDS);

@@ -1,0 +1,59 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { InvalidArgumentError } from 'commander';
+import { ConfigInvalidError } from '../config/issue.js';
+import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
+import { validate } from '../config/validate.js';
+import { BUNDLED_MANIFEST } from '../detect/manifest.js';
+
+/** A configuration made of command-line options, through the same checks as a file. */
+export function configFrom(input: EdgeConfigInput): EdgeConfig {
+  const checked = validate(input);
+  if ('issues' in checked) throw new ConfigInvalidError('command line', checked.issues);
+  return checked.config;
+}
+
+/** The source for what a user names: a folder, picture or .y16 is a recording; everything else is for ffmpeg. */
+export function sourceFor(input: string): EdgeConfigInput['cameras'][number]['source'] {
+  if (input === 'synthetic') return { kind: 'synthetic' };
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(input)) return { kind: 'ffmpeg', input };
+  const recording = /\.(y16|png|tiff?)$/i.test(input) || !/\.[a-z0-9]{2,5}$/i.test(input) || !existsSync(input);
+  return recording ? { kind: 'recording', path: path.resolve(input) } : { kind: 'ffmpeg', input: path.resolve(input) };
+}
+
+/** `--model`: a manifest, or the folder that it lies in; default: the bundled one. */
+export function manifestPath(model: string | undefined): string {
+  if (model === undefined) return BUNDLED_MANIFEST;
+  return model.endsWith('.json') ? path.resolve(model) : path.resolve(model, 'manifest.json');
+}
+
+/** Parser of a numeric option within limits; commander prints the message and exits with 64. */
+export function numberOption(least: number, most: number, whole = false): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!(value >= least && value <= most) || (whole && !Number.isInteger(value))) {
+      throw new InvalidArgumentError(`expected a ${whole ? 'whole ' : ''}number from ${least} to ${most}`);
+    }
+    return value;
+  };
+}
+
+/** `--size 320x256`. */
+export function sizeOption(text: string): { width: number; height: number } {
+  const [, width, height] = /^(\d{2,4})x(\d{2,4})$/.exec(text) ?? [];
+  if (width === undefined || height === undefined)
+    throw new InvalidArgumentError('expected WIDTHxHEIGHT in px, such as 320x256');
+  return { width: Number(width), height: Number(height) };
+}
+
+/** An AbortSignal that SIGINT and SIGTERM abort; a second signal ends the process at once. */
+export function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(name === 'SIGINT' ? 130 : 143);
+      controller.abort();
+    });
+  }
+  return controller.signal;
+}

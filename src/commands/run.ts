@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+import { loadConfig } from '../config/load.js';
+import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
+import { Daemon } from '../service/daemon.js';
+import { createLogger } from '../service/log.js';
+import { EdgeError, EXIT } from '../types/errors.js';
+import { configFrom, manifestPath, sourceFor, stopSignal } from './inputs.js';
+import { printNote, usageError } from './shared.js';
+
+interface RunOptions {
+  config?: string;
+  input?: string;
+  mqtt?: string;
+  device: string;
+  camera: string;
+  model?: string;
+  fast?: true;
+  loop?: true;
+}
+
+export function register(program: Command): void {
+  program
+    .command('run')
+    .description('run the daemon: frames in, alerts out over MQTT, until the sources end or a signal stops it')
+    .option('-c, --config <file>', 'configuration file (see: irst-edge config schema)')
+    .option(
+      '-i, --input <source>',
+      'instead of a file: a folder of pictures, a .y16, a video, an RTSP URL, or "synthetic"',
+    )
+    .option('--mqtt <url>', 'with --input: broker; default: the embedded broker on 127.0.0.1:1883')
+    .option('--device <id>', 'with --input: name of the device in the topics', 'irst-edge')
+    .option('--camera <id>', 'with --input: name of the camera in the topics', 'cam0')
+    .option('--model <manifest>', "with --input: a model's manifest.json")
+    .option('--fast', 'with --input: every frame, as fast as it can be worked, instead of real time')
+    .option('--loop', 'with --input: begin a recording again at its end')
+    .action(run);
+}
+
+async function run(options: RunOptions): Promise<void> {
+  if (options.input !== undefined && options.config !== undefined)
+    throw usageError('give --config or --input, not both');
+  if (options.input === undefined && options.mqtt !== undefined) throw usageError('--mqtt goes with --input');
+  const config = options.input === undefined ? await fromFile(options.config) : fromOptions(options, options.input);
+  const log = createLogger(config.log);
+  const signal = stopSignal();
+  const daemon = new Daemon(config, log);
+  const finished = new Promise<void>((resolve) => {
+    daemon.once('finished', resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  try {
+    await daemon.start(signal);
+    await finished;
+  } catch (error) {
+    await daemon.stop();
+    throw error;
+  }
+  const outcome = await daemon.stop();
+  const { cameras, alerts } = daemon.snapshot();
+  log.info({ frames: cameras.map((c) => ({ camera: c.id, ...c.frames })), alerts }, 'stopped');
+  if (outcome === 'hung') {
+    throw new EdgeError('WORKER_HUNG', 'a worker did not stop in time', { exitCode: EXIT.software });
+  }
+  if (daemon.failure) throw daemon.failure;
+}
+
+async function fromFile(file: string | undefined): Promise<EdgeConfig> {
+  const { config, warnings } = await loadConfig(file);
+  for (const warning of warnings) await printNote(`warning: ${warning}`);
+  return config;
+}
+
+function fromOptions(options: RunOptions, input: string): EdgeConfig {
+  const source = sourceFor(input);
+  if (options.loop && source.kind !== 'recording') throw usageError('--loop goes with a recording');
+  const camera: EdgeConfigInput['cameras'][number] = {
+    id: options.camera,
+    source: source.kind === 'recording' ? { ...source, loop: options.loop === true } : source,
+    rate: options.fast ? 'fast' : 'realtime',
+  };
+  return configFrom({
+    device: { id: options.device },
+    cameras: [camera],
+    ...(options.model === undefined ? {} : { detector: { model: manifestPath(options.model) } }),
+    ...(options.mqtt === undefined ? {} : { mqtt: { url: options.mqtt } }),
+  });
+}
