@@ -5,6 +5,8 @@ import { within } from './signals.js';
 const STDERR_TAIL = 4096;
 /** Between SIGTERM and SIGKILL, and the longest wait after that, ms. */
 const GRACE_MS = 1000;
+/** Between the first SIGTERM and the second, ms. */
+const SECOND_MS = 200;
 
 export interface Exit {
   code: number | null;
@@ -67,7 +69,11 @@ export class Child {
     this.stdout.destroy();
     if (!this.ended) {
       this.kill('SIGTERM');
-      if (await within(this.gone, GRACE_MS)) return;
+      if (await within(this.gone, SECOND_MS)) return;
+      // The first asks ffmpeg to end in order, the second to give up waiting for the network: decode_interrupt_cb in
+      // https://github.com/FFmpeg/FFmpeg/blob/n5.1/fftools/ffmpeg.c
+      this.kill('SIGTERM');
+      if (await within(this.gone, GRACE_MS - SECOND_MS)) return;
       this.kill('SIGKILL');
       await within(this.gone, GRACE_MS);
     }

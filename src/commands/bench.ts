@@ -23,7 +23,11 @@ export function register(program: Command): void {
     .command('bench')
     .description('measure the whole chain, source to MQTT subscriber, on this machine')
     .option('--source <source>', '"synthetic", or a recording, video or URL as for run --input', 'synthetic')
-    .option('--size <WxH>', 'frame size of the synthetic source, px', sizeOption, { width: 256, height: 256 })
+    .addOption(
+      new Option('--size <WxH>', 'frame size of the synthetic source, px')
+        .argParser(sizeOption)
+        .default({ width: 256, height: 256 }, '256x256'),
+    )
     .option('--frames <n>', 'frames of the synthetic source', numberOption(20, 1_000_000, true), 600)
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")

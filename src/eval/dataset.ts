@@ -20,6 +20,22 @@ const pointsSchema = z.record(z.string(), z.array(z.tuple([z.number(), z.number(
  */
 export async function readDataset(dir: string, list?: string): Promise<LabelledImage[]> {
   const points = await readPoints(path.join(dir, 'points.json'));
+  const images = await listImages(dir, list);
+  return images.map(({ name, listed, path: file }) => {
+    const truth = points[name] ?? points[listed];
+    if (truth === undefined) throw invalid(`${path.join(dir, 'points.json')} says nothing of ${name}`);
+    return { name, path: file, truth: truth.map(([x, y]) => ({ x, y })) };
+  });
+}
+
+/**
+ * The images of `DIR/images` (or of `DIR` itself), as `readDataset` takes them, without truth. `listed`: the name as the list has it.
+ * @throws EdgeError INPUT_NOT_FOUND, DATASET_INVALID
+ */
+export async function listImages(
+  dir: string,
+  list?: string,
+): Promise<{ name: string; listed: string; path: string }[]> {
   const folder = await imageFolder(dir);
   const files = (await readdir(folder)).filter((f) => /\.(png|tiff?)$/i.test(f)).sort();
   const byName = new Map<string, string>();
@@ -29,9 +45,7 @@ export async function readDataset(dir: string, list?: string): Promise<LabelledI
   return wanted.map((name) => {
     const file = byName.get(name);
     if (file === undefined) throw invalid(`${list ?? dir} names ${name}, which is not in ${folder}`);
-    const truth = points[file] ?? points[name];
-    if (truth === undefined) throw invalid(`${path.join(dir, 'points.json')} says nothing of ${file}`);
-    return { name: file, path: path.join(folder, file), truth: truth.map(([x, y]) => ({ x, y })) };
+    return { name: file, listed: name, path: path.join(folder, file) };
   });
 }
 

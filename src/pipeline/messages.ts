@@ -49,6 +49,8 @@ export type WorkerEvent =
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
+  /** A frame was dropped because of this; at most one of a code in ten seconds. */
+  | { type: 'fault'; reason: DropReason; error: PlainError }
   | { type: 'ended'; counters: FrameCounters }
   | { type: 'failed'; error: PlainError; counters: FrameCounters };
 

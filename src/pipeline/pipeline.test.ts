@@ -121,7 +121,10 @@ describe('pipeline', () => {
     const detector = fakeDetector((_, run) => {
       if (run === 1) throw new Error('device lost');
     });
-    const { frames, last } = await play(new ScriptedSource(4), detector);
+    const { frames, last, events } = await play(new ScriptedSource(4), detector);
+    expect(events.filter((e) => e.type === 'fault')).toMatchObject([
+      { reason: 'inference', error: { code: 'INFERENCE_FAILED', message: 'an inference failed: device lost' } },
+    ]);
     expect(frames.map((f) => f.sequence)).toEqual([0, 2, 3]);
     expect(last).toMatchObject({ type: 'ended', counters: { processed: 3, dropped: { stale: 2, inference: 1 } } });
     expectIdentity(last.counters);

@@ -2,16 +2,17 @@ import { createSource } from '../capture/create-source.js';
 import { Decoder } from '../decode/decoder.js';
 import { Detector } from '../detect/detector.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
-import type { Frame, FrameSource, SourceInfo } from '../types/frame.js';
+import type { DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
 import type { CameraJob, FrameCounters, StageTimings, WorkerEvent } from './messages.js';
 
 /** After so many failed inferences in a row the worker gives up and is restarted. */
 const MAX_FAILURES = 10;
 const COUNTERS_EVERY_MS = 1000;
+const SAME_FAULT_EVERY_MS = 10_000;
 
 /** The parts that a test replaces. */
 export interface PipelineParts {
-  createSource(job: CameraJob): FrameSource;
+  createSource(job: CameraJob, onFault: (reason: DropReason, error: EdgeError) => void): FrameSource;
   createDetector(
     job: CameraJob,
     info: SourceInfo,
@@ -19,7 +20,7 @@ export interface PipelineParts {
 }
 
 const REAL_PARTS: PipelineParts = {
-  createSource: (job) => createSource(job.source),
+  createSource: (job, onFault) => createSource(job.source, { onFault }),
   createDetector: (job, info) => Detector.create(job.detector, info),
 };
 
@@ -32,6 +33,7 @@ export class Pipeline {
   private failedFrames = 0;
   private invalidCells = 0;
   private source: FrameSource | undefined;
+  private readonly faults = new Map<string, number>();
 
   constructor(
     private readonly job: CameraJob,
@@ -51,7 +53,7 @@ export class Pipeline {
 
   /** Runs until the source ends or `signal` aborts; its last event is `ended` or `failed`. Never throws. */
   async run(signal: AbortSignal): Promise<void> {
-    const source = this.parts.createSource(this.job);
+    const source = this.parts.createSource(this.job, (reason, error) => this.fault(reason, error));
     this.source = source;
     try {
       await this.loop(source, signal);
@@ -63,6 +65,13 @@ export class Pipeline {
       if (signal.aborted) return this.emit({ type: 'ended', counters: this.counters() });
       this.emit({ type: 'failed', error: toPlainError(error), counters: this.counters() });
     }
+  }
+
+  private fault(reason: DropReason, error: EdgeError): void {
+    const now = performance.now();
+    if (now - (this.faults.get(error.code) ?? Number.NEGATIVE_INFINITY) < SAME_FAULT_EVERY_MS) return;
+    this.faults.set(error.code, now);
+    this.emit({ type: 'fault', reason, error: toPlainError(error) });
   }
 
   private async loop(source: FrameSource, signal: AbortSignal): Promise<void> {
@@ -84,6 +93,10 @@ export class Pipeline {
           failures = 0;
         } catch (cause) {
           this.failedFrames++;
+          this.fault(
+            'inference',
+            new EdgeError('INFERENCE_FAILED', `an inference failed: ${(cause as Error).message}`, { cause }),
+          );
           if (++failures >= MAX_FAILURES) {
             throw new EdgeError(
               'INFERENCE_FAILED',

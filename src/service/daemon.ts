@@ -154,6 +154,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       }
       this.publishStatus();
     });
+    camera.on('fault', (reason, error) => {
+      log.warn({ code: error.code, hint: error.hint, dropped: reason }, error.message);
+    });
     camera.on('restart', (error, delayMs) => {
       log.error({ code: error.code, hint: error.hint, delayMs: Math.round(delayMs) }, error.message);
     });

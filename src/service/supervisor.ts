@@ -4,6 +4,7 @@ import { backoffMs } from '../alerts/backoff.js';
 import type { CameraStatus } from '../alerts/schema.js';
 import type { CameraJob, FrameCounters, FrameResult, WorkerEvent, WorkerRequest } from '../pipeline/messages.js';
 import { EdgeError, EXIT, type PlainError, toPlainError } from '../types/errors.js';
+import type { DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 
 const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
@@ -27,6 +28,8 @@ interface SupervisorEvents {
   state: [];
   /** The source came to its end, or the camera failed for good. Nothing follows. */
   done: [];
+  /** A frame was dropped because of this. */
+  fault: [reason: DropReason, error: PlainError];
   /** The worker failed and will be restarted after `delayMs`. */
   restart: [error: PlainError, delayMs: number];
 }
@@ -151,6 +154,9 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           break;
         case 'counters':
           this.current = event.counters;
+          break;
+        case 'fault':
+          this.emit('fault', event.reason, event.error);
           break;
         case 'ended':
           this.current = event.counters;

@@ -118,6 +118,14 @@ function expectBalance(source: FrameSource): void {
   expect(captured).toBe(delivered + Object.values(dropped).reduce((a, b) => a + b, 0));
 }
 
+/** Exact; and fast, which `toEqual` is not for large arrays. */
+function expectCounts(frame: Frame, bits: number): void {
+  const { data, width, height, sequence } = frame;
+  const expected = counts(sequence, bits, width * height);
+  const wrong = data.findIndex((value, i) => value !== expected[i]);
+  expect([data.length, sequence, wrong]).toEqual([expected.length, sequence, -1]);
+}
+
 /** All frames to the end, their counts copied. */
 async function play(source: FfmpegSource, between?: (k: number) => Promise<void>): Promise<Frame[]> {
   const frames: Frame[] = [];
@@ -144,7 +152,8 @@ describe('FfmpegSource as fast as possible', () => {
     const frames = await play(source);
     expect(frames.map((frame) => frame.sequence)).toEqual(Array.from({ length: 12 }, (_, k) => k));
     for (const frame of frames) {
-      expect(frame).toMatchObject({ width: WIDTH, height: HEIGHT, bits: 16, data: counts(frame.sequence, 16) });
+      expect([frame.width, frame.height, frame.bits]).toEqual([WIDTH, HEIGHT, 16]);
+      expectCounts(frame, 16);
       expect(frame.captureMonotonicNs >= before).toBe(true);
       expect(Math.abs(frame.capturedAtMs - Date.now())).toBeLessThan(60_000);
     }
@@ -178,7 +187,7 @@ describe('FfmpegSource as fast as possible', () => {
       await source.start(never);
       const seen = await play(source, (k) => sleep(k % 4 === 0 ? 4 : 0));
       expect(seen).toHaveLength(frames);
-      for (const frame of seen) expect(frame.data).toEqual(counts(frame.sequence, 16, size * size));
+      for (const frame of seen) expectCounts(frame, 16);
       expect(source.counters()).toEqual({ captured: frames, delivered: frames, dropped: {} });
     }
   });
@@ -224,14 +233,14 @@ describe('FfmpegSource in real time', () => {
   it('gives the newest frame to a consumer that blocked the thread, and counts the others as stale', async () => {
     const source = make(await clip('blocked.mkv', { frames: 6, fps: 25 }), { rate: 'realtime' });
     await source.start(never);
-    const first = await source.next();
+    await source.next();
     // As inference does: no event is handled meanwhile. The clip ends after 0.2 s.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1500);
     const second = await source.next();
     expect(second?.sequence).toBe(5);
     expect(second?.data).toEqual(counts(5, 16));
     expect(await source.next()).toBeNull();
-    expect(source.counters()).toEqual({ captured: 6, delivered: 2, dropped: { stale: 4 - first!.sequence } });
+    expect(source.counters()).toEqual({ captured: 6, delivered: 2, dropped: { stale: 4 } });
   });
 
   it('catches up with large frames that did not fit in the pipe', async () => {
@@ -243,15 +252,15 @@ describe('FfmpegSource in real time', () => {
     const late = await play(source);
     expect(source.counters().dropped.stale).toBeGreaterThan(0);
     expect(late.at(-1)?.sequence).toBe(19);
-    for (const frame of late) expect(frame.data).toEqual(counts(frame.sequence, 16, 320 * 256));
+    for (const frame of late) expectCounts(frame, 16);
     expect(source.counters().captured).toBe(20);
   });
 
   it('does not begin to play before the first frame is asked for', async () => {
-    const source = make(await clip('lazy.mkv', { frames: 5, fps: 25 }), { rate: 'realtime' });
+    const source = make(await clip('lazy.mkv', { frames: 30, fps: 25 }), { rate: 'realtime' });
     await source.start(never);
-    await sleep(500);
-    expect((await source.next())?.sequence).toBe(0);
+    await sleep(800);
+    expect((await source.next())?.sequence).toBeLessThan(8);
   });
 
   it('ends a pending next() when the signal aborts, and its process without a stop()', async () => {
@@ -308,7 +317,9 @@ describe('FfmpegSource with a live stream', () => {
     expect(error).toMatchObject({
       code: 'SOURCE_UNREADABLE',
       exitCode: EXIT.unavailable,
-      message: `rtsp://user:***@127.0.0.1:${port}/ch1 cannot be read: Connection refused`,
+      message: expect.stringMatching(
+        /^rtsp:\/\/user:\*\*\*@127\.0\.0\.1:\d+\/ch1 cannot be read: .*Connection refused/,
+      ),
     });
     expect(JSON.stringify([error.message, error.stack, error])).not.toContain('s3cret');
   });
@@ -376,7 +387,7 @@ describe('FfmpegSource with bad input', () => {
     expect([undefined, 'SOURCE_FAILED']).toContain(end);
     expect(frames.length).toBeGreaterThan(10);
     expect(frames.length).toBeLessThan(40);
-    for (const frame of frames.slice(0, -1)) expect(frame.data).toEqual(counts(frame.sequence, 16));
+    for (const frame of frames.slice(0, -1)) expectCounts(frame, 16);
     expectBalance(source);
   });
 
