@@ -2,13 +2,24 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { DROP_REASONS } from '../types/frame.js';
+import { Percentiles } from '../util/percentiles.js';
+import { EXAMPLES } from './examples.js';
 import {
   ALERT_SCHEMAS,
+  COMMAND_MAX_BYTES,
+  COMMAND_NAMES,
+  type CommandName,
+  commandAnswer,
+  commandAnswerSchema,
   type DetectionsInput,
   detectionsMessage,
   detectionsSchema,
+  MESSAGE_SCHEMAS,
+  type MessageKind,
   NAME_PATTERN,
+  parseCommand,
   type StatusInput,
+  statsMessage,
   statusMessage,
   statusSchema,
   topics,
@@ -206,6 +217,131 @@ describe('topics', () => {
   });
 });
 
+describe('topics of the contract', () => {
+  const t = topics('irst', 'edge-1');
+
+  it('are these', () => {
+    expect({
+      available: t.available,
+      stats: t.stats,
+      commands: t.commands,
+      events: t.events('north'),
+      state: t.state('north'),
+      set: t.commandSet('north', 'threshold'),
+      answer: t.commandState('north', 'threshold'),
+    }).toEqual({
+      available: 'irst/edge-1/available',
+      stats: 'irst/edge-1/stats',
+      commands: 'irst/edge-1/+/+/set',
+      events: 'irst/edge-1/north/events',
+      state: 'irst/edge-1/north/state',
+      set: 'irst/edge-1/north/threshold/set',
+      answer: 'irst/edge-1/north/threshold/state',
+    });
+  });
+
+  it.each(COMMAND_NAMES)('the topic of the command %s is read back', (command) => {
+    fc.assert(
+      fc.property(name, (camera) => {
+        expect(t.parseCommand(t.commandSet(camera, command))).toEqual({ camera, command });
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it.each([
+    'irst/edge-1/north/threshold/state',
+    'irst/edge-1/north/threshold/set/x',
+    'irst/edge-1/north/reboot/set',
+    'irst/edge-1/north/toString/set',
+    'irst/edge-1//threshold/set',
+    'irst/edge-12/north/threshold/set',
+    'irst/other/north/threshold/set',
+    'x/irst/edge-1/north/threshold/set',
+    '',
+  ])('%j is no command', (topic) => {
+    expect(t.parseCommand(topic)).toBeUndefined();
+  });
+});
+
+describe('commands', () => {
+  const read = (command: CommandName, payload: string) => parseCommand(command, Buffer.from(payload));
+
+  it.each([
+    ['enabled', 'true', { name: 'enabled', value: true }],
+    ['enabled', '{"value": false, "id": "a"}', { name: 'enabled', value: false, id: 'a' }],
+    ['threshold', ' 0.4\n', { name: 'threshold', value: 0.4 }],
+    ['threshold', 'null', { name: 'threshold', value: null }],
+    ['threshold', '{"value": null}', { name: 'threshold', value: null }],
+    ['profile', '"night"', { name: 'profile', value: 'night' }],
+    ['snapshot', 'true', { name: 'snapshot', value: true }],
+  ] as const)('%s takes %s', (command, payload, expected) => {
+    expect(read(command, payload)).toEqual({ ok: true, command: expected });
+  });
+
+  it.each([
+    ['enabled', 'ON', 'COMMAND_MALFORMED'],
+    ['enabled', '', 'COMMAND_MALFORMED'],
+    ['enabled', '"on"', 'COMMAND_VALUE'],
+    ['enabled', '1', 'COMMAND_VALUE'],
+    ['enabled', '{}', 'COMMAND_VALUE'],
+    ['enabled', '[true]', 'COMMAND_VALUE'],
+    ['enabled', '{"value": true, "valeu": 1}', 'COMMAND_MALFORMED'],
+    ['threshold', '1.01', 'COMMAND_VALUE'],
+    ['threshold', '"0.5"', 'COMMAND_VALUE'],
+    ['threshold', '1e999', 'COMMAND_VALUE'],
+    ['profile', '"a/b"', 'COMMAND_VALUE'],
+    ['snapshot', 'false', 'COMMAND_VALUE'],
+    ['threshold', `0.5${' '.repeat(COMMAND_MAX_BYTES)}`, 'COMMAND_TOO_LARGE'],
+  ] as const)('%s refuses %j with %s', (command, payload, code) => {
+    expect(read(command, payload)).toMatchObject({ ok: false, error: { code } });
+  });
+
+  it('gives back the id of a command that it refuses', () => {
+    expect(read('threshold', '{"value": 2, "id": "q-1"}')).toMatchObject({ ok: false, id: 'q-1' });
+    expect(read('threshold', '{"value": 0.5, "id": 5}')).not.toHaveProperty('id');
+  });
+
+  it('refuses bytes that are not UTF-8', () => {
+    expect(parseCommand('profile', Uint8Array.of(0x22, 0xff, 0xfe, 0x22))).toMatchObject({ ok: false });
+  });
+
+  it('answers fit the schema; a refusal still tells the value in force', () => {
+    const base = { device: 'd', camera: 'c', command: 'threshold', atMs: 1.7e12 } as const;
+    const done = commandAnswer({ ...base, value: 0.4, id: 'a' });
+    expect(done).toEqual({
+      schema: 'irst-edge/command-answer/1',
+      device: 'd',
+      camera: 'c',
+      command: 'threshold',
+      at: '2023-11-14T22:13:20.000Z',
+      ok: true,
+      value: 0.4,
+      id: 'a',
+    });
+    const refused = commandAnswer({ ...base, value: 0.4, error: { code: 'X', message: 'm'.repeat(5000) } });
+    expect(refused).toMatchObject({ ok: false, value: 0.4, error: { code: 'X' } });
+    for (const answer of [done, refused]) expect(commandAnswerSchema.parse(answer)).toEqual(answer);
+  });
+});
+
+describe('statistics', () => {
+  it('leave out percentiles of nothing', () => {
+    const message = statsMessage({
+      ...EXAMPLES.stats,
+      atMs: 0,
+      cameras: [{ camera: 'c', latencyMs: { infer: new Percentiles().summary(), total: summaryOf(3) } }],
+    });
+    expect(message.cameras[0]?.latencyMs).toEqual({ total: { count: 1, mean: 3, p50: 3, p95: 3, p99: 3, max: 3 } });
+  });
+
+  function summaryOf(value: number) {
+    const percentiles = new Percentiles();
+    percentiles.add(value);
+    return percentiles.summary();
+  }
+});
+
 describe('ALERT_SCHEMAS', () => {
   type Node = {
     [key: string]: unknown;
@@ -218,18 +354,44 @@ describe('ALERT_SCHEMAS', () => {
     ...Object.entries(node.properties ?? {}).flatMap(([key, child]) => nodes(child, `${path}.${key}`)),
     ...(node.items === undefined ? [] : nodes(node.items, `${path}[]`)),
   ];
+  const kinds = Object.keys(MESSAGE_SCHEMAS) as MessageKind[];
+  const publish = (kind: MessageKind) =>
+    z.fromJSONSchema(ALERT_SCHEMAS[kind] as Parameters<typeof z.fromJSONSchema>[0]);
 
-  it.each(['detections', 'status'] as const)('%s: every field described, no object open, an $id', (kind) => {
-    const all = nodes(ALERT_SCHEMAS[kind] as Node, kind);
-    expect(all.length).toBeGreaterThan(15);
-    for (const [path, node] of all) {
+  it.each(kinds)('%s: every field described, an $id', (kind) => {
+    for (const [path, node] of nodes(ALERT_SCHEMAS[kind] as Node, kind)) {
       expect(node.description, path).toBeTypeOf('string');
-      if (node.type === 'object' && node.propertyNames === undefined)
-        expect(node.additionalProperties, path).toBe(false);
     }
     expect(ALERT_SCHEMAS[kind]).toMatchObject({
       $id: `urn:irst-edge:schema:${kind}:1`,
       $schema: 'https://json-schema.org/draft/2020-12/schema',
     });
+  });
+
+  it.each(kinds)('%s: the example fits the zod schema and the published one', (kind) => {
+    expect(MESSAGE_SCHEMAS[kind].parse(EXAMPLES[kind])).toEqual(EXAMPLES[kind]);
+    expect(publish(kind).safeParse(EXAMPLES[kind]).error).toBeUndefined();
+  });
+
+  it.each(kinds.filter((kind) => kind !== 'command'))(
+    '%s: a field more is an error of the device, but none for a subscriber that validates',
+    (kind) => {
+      const later = { ...(EXAMPLES[kind] as object), addedLater: 1 };
+      expect(MESSAGE_SCHEMAS[kind].safeParse(later).success).toBe(false);
+      expect(publish(kind).safeParse(later).success).toBe(true);
+    },
+  );
+
+  it('a word more in an open list is none either', () => {
+    const later = { ...EXAMPLES.event, type: 'end', endReason: 'abducted' };
+    expect(MESSAGE_SCHEMAS.event.safeParse(later).success).toBe(false);
+    expect(publish('event').safeParse(later).success).toBe(true);
+    expect(publish('event').safeParse({ ...EXAMPLES.event, severity: 'dire' }).success).toBe(false);
+    const state = { ...EXAMPLES['camera-state'], frames: { captured: 1, processed: 0, dropped: { meteor: 1 } } };
+    expect(publish('camera-state').safeParse(state).success).toBe(true);
+  });
+
+  it('a command with an unknown field fits neither', () => {
+    expect(publish('command').safeParse({ value: true, valeu: 1 }).success).toBe(false);
   });
 });

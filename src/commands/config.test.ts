@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
+import { asyncApiDocument } from '../alerts/asyncapi.js';
 import { allSchemas, schemaText } from './config.js';
 
 const FOLDER = new URL('../../docs/schemas/', import.meta.url);
@@ -12,5 +13,12 @@ describe('docs/schemas', () => {
   it('holds nothing else', async () => {
     const expected = Object.keys(allSchemas()).map((stem) => `${stem}.schema.json`);
     expect((await readdir(FOLDER)).sort()).toEqual(expected.sort());
+  });
+});
+
+describe('docs/asyncapi.json', () => {
+  it('is what `npm run schemas` writes now', async () => {
+    const file = new URL('../../docs/asyncapi.json', import.meta.url);
+    expect(await readFile(file, 'utf8')).toBe(schemaText(asyncApiDocument()));
   });
 });

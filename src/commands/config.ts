@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
+import { asyncApiDocument } from '../alerts/asyncapi.js';
 import { ALERT_SCHEMAS } from '../alerts/schema.js';
 import { DEFAULT_FILES, loadConfig } from '../config/load.js';
 import { redactConfig } from '../config/redact.js';
@@ -12,7 +13,10 @@ export function allSchemas(): Record<string, object> {
   return { config: configJsonSchema(), ...ALERT_SCHEMAS };
 }
 
-/** A schema as it stands in its file. */
+/** The name under which the AsyncAPI document is printed. */
+const ASYNCAPI = 'asyncapi';
+
+/** A schema, or the AsyncAPI document, as it stands in its file. */
 export function schemaText(schema: object): string {
   return `${JSON.stringify(schema, null, 2)}\n`;
 }
@@ -33,8 +37,12 @@ export function register(program: Command): void {
   config
     .command('schema')
     .description('print the JSON Schema of the configuration, or of the messages')
-    .argument('[name]', `one of ${Object.keys(allSchemas()).join(', ')}; default: config, or all with --write`)
+    .argument(
+      '[name]',
+      `one of ${Object.keys(allSchemas()).join(', ')}; or ${ASYNCAPI}; default: config, or all with --write`,
+    )
     .option('--write <dir>', 'write NAME.schema.json into this folder instead')
+    .option('--asyncapi <file>', 'write the AsyncAPI document of all messages and topics into this file')
     .action(schema);
 }
 
@@ -52,23 +60,33 @@ async function check(file: string | undefined, options: { print?: true }, comman
   else await print(`${loaded.file}: ok, ${cameras}`);
 }
 
-async function schema(name: string | undefined, options: { write?: string }, command: Command): Promise<void> {
+async function schema(
+  name: string | undefined,
+  options: { write?: string; asyncapi?: string },
+  command: Command,
+): Promise<void> {
   const schemas = allSchemas();
-  if (name !== undefined && !Object.hasOwn(schemas, name)) {
-    throw usageError(`no schema '${name}'`, `there are: ${Object.keys(schemas).join(', ')}`);
+  if (name === ASYNCAPI) {
+    if (options.write !== undefined) throw usageError('the AsyncAPI document is not a schema', 'use --asyncapi FILE');
+  } else if (name !== undefined && !Object.hasOwn(schemas, name)) {
+    throw usageError(`no schema '${name}'`, `there are: ${[...Object.keys(schemas), ASYNCAPI].join(', ')}`);
   }
-  if (options.write === undefined) {
-    const text = schemaText(schemas[name ?? 'config'] as object);
+  if (options.write === undefined && options.asyncapi === undefined) {
+    const text = schemaText(name === ASYNCAPI ? asyncApiDocument() : (schemas[name ?? 'config'] as object));
     await print(text.trimEnd());
     return;
   }
   const files: string[] = [];
-  for (const [stem, content] of Object.entries(schemas)) {
-    if (name !== undefined && stem !== name) continue;
-    const file = path.join(options.write, `${stem}.schema.json`);
+  const write = async (file: string, content: object): Promise<void> => {
     await writeOutputFile(file, schemaText(content));
     files.push(file);
+  };
+  if (options.write !== undefined) {
+    for (const [stem, content] of Object.entries(schemas)) {
+      if (name === undefined || stem === name) await write(path.join(options.write, `${stem}.schema.json`), content);
+    }
   }
+  if (options.asyncapi !== undefined) await write(options.asyncapi, asyncApiDocument());
   if (globalOptions(command).json) await printJson({ files });
   else await print(files.join('\n'));
 }

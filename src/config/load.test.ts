@@ -204,6 +204,45 @@ describe('loadConfig refuses', () => {
     [`${camera}topicPrefix: irst/#\n`, 'topicPrefix (line 2): expected names of letters'],
     [`${camera}__proto__: {x: 1}\n`, '__proto__ (line 2): unknown key'],
     [`${camera}constructor: 1\n`, 'constructor (line 2): unknown key'],
+    [
+      'cameras: [{id: a, source: {kind: synthetic}, mount: {yawDeg: 1}}]',
+      'cameras[0].intrinsics (line 1): expected a mapping beside mount, got nothing',
+    ],
+    [
+      'cameras: [{id: a, source: {kind: synthetic}, intrinsics: {fx: 1, fy: 1, cx: 0, cy: 0}}]',
+      'cameras[0].mount (line 1): expected a mapping beside intrinsics, got nothing',
+    ],
+    [
+      'cameras: [{id: a, source: {kind: synthetic}, zones: [{name: z, kind: mark, polygon: [[0, 0], [1, 1]]}]}]',
+      'cameras[0].zones[0].polygon (line 1): expected a list of 3 to 64 entries, got a list of 2',
+    ],
+    [
+      'cameras: [{id: a, source: {kind: synthetic}, zones: [{name: z, kind: mark, polygon: [[0, 0], [1, 1], [2]]}]}]',
+      'cameras[0].zones[0].polygon[2] (line 1): expected a list of 2 to 2 entries, got a list of 1',
+    ],
+    [
+      'cameras: [{id: a, source: {kind: synthetic}, zones: [{name: z, kind: mark, polygon: [[0, 0], [1, 1], [2, 0]]}, ' +
+        '{name: z, kind: mark, polygon: [[0, 0], [1, 1], [2, 0]]}]}]',
+      'cameras[0].zones[1].name (line 1): expected a name of its own, got "z" as zones[0]',
+    ],
+    [
+      'cameras: [{id: a, source: {kind: synthetic}, zones: [{name: gate, kind: mark, polygon: [[0, 0], [1, 1], [2, 0]]}]}]\n' +
+        'alerts: {severity: {rules: [{severity: info, zone: gat}]}}\n',
+      'alerts.severity.rules[0].zone (line 2): expected the name of a zone of a camera, got "gat"; did you mean gate?',
+    ],
+    [
+      `${camera}alerts: {quietHours: {from: '22:00', to: '22:00'}}\n`,
+      'alerts.quietHours.to (line 2): expected a time other than "from", got "22:00"',
+    ],
+    [`${camera}alerts: {quietHours: {from: '24:00', to: '06:00'}}\n`, 'expected a time of day HH:MM, got "24:00"'],
+    [
+      `${camera}tracker: {confirmHits: 6}\n`,
+      'tracker.confirmHits (line 2): expected no more than confirmFrames (5), got 6',
+    ],
+    [
+      `${camera}tracker: {confirmHits: 1}\n`,
+      'tracker.confirmStrongHits (line 2): expected no more than confirmHits (1), got 2',
+    ],
     ['cameras: [{id: a, source: {kind: recoding, path: x}}]', 'got "recoding"; did you mean recording?'],
     [
       'cameras: [{id: a, source: {path: x}}]',
@@ -245,7 +284,7 @@ logg: {}
         'cameras[1].id (line 6): expected a name of its own, got "a" as cameras[0]',
         'cameras[1].source.bits (line 9): expected an integer from 8 to 16, got 20',
         'cameras[1].source.sead (line 10): unknown key; did you mean seed?',
-        'cameras[1].treshold (line 11): unknown key; known here: id, enabled, source, rate, detector',
+        'cameras[1].treshold (line 11): unknown key; known here: id, enabled, source, rate, detector, intrinsics, mount, zones',
         'mqtt.ulr (line 13): unknown key; did you mean url?',
         'mqtt.keepalive_seconds (line 14): unknown key; did you mean keepaliveSeconds?',
         'mqtt.key (line 12): expected a path beside mqtt.cert, got nothing',

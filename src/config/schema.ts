@@ -127,11 +127,84 @@ const synthetic = z
   })
   .describe('A synthetic scene.');
 
+const angle = (description: string) => z.number().min(-360).max(360).describe(description);
+
+const px = z.number().min(-65_536).max(65_536);
+
+const intrinsics = z
+  .strictObject({
+    fx: z.number().min(1).max(1_000_000).describe('Focal length over the width of a pixel, px (1 to 1000000).'),
+    fy: z.number().min(1).max(1_000_000).describe('Focal length over the height of a pixel, px (1 to 1000000).'),
+    cx: px.describe('Column of the optical axis, px (-65536 to 65536); 0 is the centre of the leftmost pixel.'),
+    cy: px.describe('Row of the optical axis, px (-65536 to 65536); 0 is the centre of the top pixel.'),
+    k1: z
+      .number()
+      .min(-10)
+      .max(10)
+      .default(0)
+      .describe('Radial distortion of third order, as OpenCV has it (-10 to 10, no unit).'),
+    k2: z
+      .number()
+      .min(-10)
+      .max(10)
+      .default(0)
+      .describe('Radial distortion of fifth order, as OpenCV has it (-10 to 10, no unit).'),
+  })
+  .describe('Pinhole model of the camera, from a calibration. With "mount", events carry a bearing.');
+
+const mount = z
+  .strictObject({
+    yawDeg: angle('Azimuth of the optical axis, clockwise from the zero of the datum, degrees (-360 to 360).'),
+    pitchDeg: z.number().min(-90).max(90).default(0).describe('Elevation of the optical axis, degrees (-90 to 90).'),
+    rollDeg: angle(
+      'Turn about the optical axis, clockwise seen from behind the camera, degrees (-360 to 360).',
+    ).default(0),
+    datum: z
+      .enum(['true', 'magnetic', 'grid', 'platform'])
+      .default('platform')
+      .describe("What azimuth 0 is: true, magnetic or grid north, or the platform's forward direction."),
+    sigmaDeg: z
+      .number()
+      .min(0)
+      .max(90)
+      .default(0)
+      .describe('Standard error of the alignment, degrees (0 to 90); adds to that of each bearing.'),
+  })
+  .describe('Where the camera looks. With "intrinsics", events carry a bearing.');
+
+const zoneName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
+    'a name of 1 to 64 letters, digits, "-", "_" or ".", beginning with a letter or digit',
+  );
+
+const zone = z
+  .strictObject({
+    name: zoneName.describe('Name of the zone, unique at the camera; stands in events.'),
+    kind: z
+      .enum(['include', 'ignore', 'mark'])
+      .describe(
+        'include: events begin only inside, where there is a zone of this kind. ignore: none begins inside. ' +
+          'mark: only named in events.',
+      ),
+    polygon: z
+      .array(
+        z
+          .array(px.describe('Column, then row, px (-65536 to 65536).'))
+          .min(2)
+          .max(2)
+          .describe('One corner: column and row (2 numbers).'),
+      )
+      .min(3)
+      .max(64)
+      .describe('Corners, in order round it (3 to 64); the edges belong to it.'),
+  })
+  .describe('A part of the picture.');
+
 const camera = z
   .strictObject({
-    id: id.describe(
-      'Name of the camera, unique here; stands in its topic <topicPrefix>/<device id>/<camera id>/detections.',
-    ),
+    id: id.describe('Name of the camera, unique here; stands in its topics <topicPrefix>/<device id>/<camera id>/...'),
     enabled: z.boolean().default(true).describe('Whether it runs.'),
     source: z.discriminatedUnion('kind', [recording, ffmpeg, synthetic]).describe('Where the frames come from.'),
     rate: z
@@ -151,6 +224,9 @@ const camera = z
       })
       .prefault({})
       .describe('What differs from the section "detector" for this camera.'),
+    intrinsics: intrinsics.exactOptional(),
+    mount: mount.exactOptional(),
+    zones: z.array(zone).max(32).exactOptional().describe('Zones of the picture (0 to 32).'),
   })
   .describe('One camera.');
 
@@ -251,6 +327,141 @@ const log = z
   .prefault({})
   .describe('Logging.');
 
+const timeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'a time of day HH:MM');
+
+const severity = z.enum(['info', 'warning', 'critical']);
+
+const quietHours = z
+  .strictObject({
+    from: timeOfDay.describe('Beginning, HH:MM.'),
+    to: timeOfDay.describe('End, HH:MM; before "from": on the next day.'),
+    clock: z
+      .enum(['local', 'utc'])
+      .default('local')
+      .describe("local: the machine's time zone, with daylight saving time."),
+    action: z
+      .enum(['suppress', 'lower'])
+      .default('suppress')
+      .describe(
+        'suppress: no event begins; a target that is still there afterwards begins one then. lower: events begin as info, and ' +
+          'rise afterwards. Events under way go on.',
+      ),
+  })
+  .describe('Hours of every day in which alerts are held back. Default: none.');
+
+const alerts = z
+  .strictObject({
+    updateIntervalSeconds: z
+      .number()
+      .min(0)
+      .max(3600)
+      .default(1)
+      .describe(
+        'Least time between two messages of an event, s (0 to 3600); 0: every frame. A rise in severity goes at once.',
+      ),
+    detectionsTopic: z
+      .boolean()
+      .default(true)
+      .describe('Whether the detections of each frame are published too, beside the events.'),
+    stationary: z
+      .enum(['suppress', 'report'])
+      .default('suppress')
+      .describe(
+        'What to do with targets that stand still where something has stood for long (tracker.stationarySeconds).',
+      ),
+    severity: z
+      .strictObject({
+        base: severity.default('warning').describe('Severity of an event to which no rule applies.'),
+        rules: z
+          .array(
+            z
+              .strictObject({
+                severity: severity.describe('Severity of an event to which the rule applies.'),
+                snr: z
+                  .number()
+                  .min(0)
+                  .max(1_000_000)
+                  .exactOptional()
+                  .describe('Least contrast over the noise (ratio, 0 to 1000000).'),
+                score: threshold.exactOptional().describe('Least height of the heat-map peak (0 to 1).'),
+                zone: zoneName.exactOptional().describe('Name of a zone that it is in.'),
+              })
+              .describe('A rule. It applies when all that it names is so.'),
+          )
+          .max(32)
+          .exactOptional()
+          .describe('Rules (0 to 32). The highest severity of those that apply counts.'),
+      })
+      .prefault({})
+      .describe('How severe an event is. It never falls within an event.'),
+    quietHours: quietHours.exactOptional(),
+    chip: z.boolean().default(false).describe('Whether events carry a small picture of the target (16-bit PNG).'),
+  })
+  .prefault({})
+  .describe('What becomes of targets: events.');
+
+const tracker = z
+  .strictObject({
+    highScore: threshold
+      .exactOptional()
+      .describe("Score from which a detection begins a track (0 to 1). Default: the detector's threshold."),
+    lowScore: threshold
+      .default(0.2)
+      .describe('Score from which a detection continues a track (0 to 1); no higher than highScore in force.'),
+    confirmHits: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(3)
+      .describe('A track is confirmed with so many detections (1 to 100) ...'),
+    confirmFrames: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(5)
+      .describe('... in its first frames, so many of them (1 to 100) ...'),
+    confirmStrongHits: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(2)
+      .describe('... and so many of the detections at least as high as highScore, the first one counted (1 to 100).'),
+    maxCoastFrames: z
+      .int()
+      .min(0)
+      .max(10_000)
+      .default(15)
+      .describe('A track ends after more than so many frames without a detection (0 to 10000) ...'),
+    maxCoastSeconds: z.number().min(0).max(600).default(1.5).describe('... or after so long, s (0 to 600).'),
+    startSpeed: z
+      .number()
+      .min(0.1)
+      .max(100_000)
+      .default(60)
+      .describe('Speed per axis that a new target may well have, px/s (0.1 to 100000).'),
+    processNoise: z
+      .number()
+      .min(0.001)
+      .max(1_000_000)
+      .default(50)
+      .describe(
+        'How much targets turn and change their speed: density of the acceleration, px^2/s^3 (0.001 to 1000000).',
+      ),
+    maxTracks: z.int().min(1).max(1024).default(64).describe('Largest number of tracks at a time (1 to 1024).'),
+    egoMotion: z
+      .boolean()
+      .default(false)
+      .describe('Whether the motion of the camera is measured and taken out. For cameras that move.'),
+    stationarySeconds: z
+      .number()
+      .min(0)
+      .max(86_400)
+      .default(10)
+      .describe('What stands still for so long is stationary, s (0 to 86400); 0: nothing is.'),
+  })
+  .prefault({})
+  .describe('How detections become tracks.');
+
 export const configSchema = z
   .strictObject({
     device: z
@@ -261,6 +472,8 @@ export const configSchema = z
       .describe('This device.'),
     cameras: z.array(camera).min(1).max(4).describe('The cameras (1 to 4), one worker thread each.'),
     detector,
+    tracker,
+    alerts,
     mqtt,
     embeddedBroker,
     log,
@@ -281,6 +494,8 @@ export type EdgeConfig = z.output<typeof configSchema>;
 export type CameraConfig = EdgeConfig['cameras'][number];
 export type SourceConfig = CameraConfig['source'];
 export type DetectorConfig = EdgeConfig['detector'];
+export type TrackerConfig = EdgeConfig['tracker'];
+export type AlertsConfig = EdgeConfig['alerts'];
 export type MqttConfig = EdgeConfig['mqtt'];
 export type EmbeddedBrokerConfig = EdgeConfig['embeddedBroker'];
 export type LogConfig = EdgeConfig['log'];

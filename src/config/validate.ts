@@ -85,6 +85,56 @@ function crossChecks(raw: unknown): RawIssue[] {
     else issues.push(issueAt(['cameras', i, 'id'], `expected a name of its own, got ${show(id)} as cameras[${first}]`));
   }
 
+  for (const [i, camera] of listOf(cameras).entries()) {
+    const zones = listOf(childOf(camera, 'zones')).map((zone) => childOf(zone, 'name'));
+    for (const [j, name] of zones.entries()) {
+      const first = zones.indexOf(name);
+      if (typeof name !== 'string' || first === j) continue;
+      issues.push(
+        issueAt(['cameras', i, 'zones', j, 'name'], `expected a name of its own, got ${show(name)} as zones[${first}]`),
+      );
+    }
+    const mounted = childOf(camera, 'mount') !== undefined;
+    if (mounted !== (childOf(camera, 'intrinsics') !== undefined)) {
+      const [there, missing] = mounted ? ['mount', 'intrinsics'] : ['intrinsics', 'mount'];
+      issues.push(issueAt(['cameras', i, missing], `expected a mapping beside ${there}, got nothing`));
+    }
+  }
+
+  const zoneNames = new Set(
+    listOf(cameras).flatMap((camera) => listOf(childOf(camera, 'zones')).map((zone) => childOf(zone, 'name'))),
+  );
+  const rules = childOf(childOf(childOf(raw, 'alerts'), 'severity'), 'rules');
+  for (const [i, rule] of listOf(rules).entries()) {
+    const zone = childOf(rule, 'zone');
+    if (typeof zone !== 'string' || zoneNames.has(zone)) continue;
+    const known = [...zoneNames].filter((name) => typeof name === 'string');
+    const near = nearest(zone, known);
+    issues.push(
+      issueAt(
+        ['alerts', 'severity', 'rules', i, 'zone'],
+        `expected the name of a zone of a camera, got ${show(zone)}${near === undefined ? '' : `; did you mean ${near}?`}`,
+      ),
+    );
+  }
+  const quiet = childOf(childOf(raw, 'alerts'), 'quietHours');
+  const from = childOf(quiet, 'from');
+  if (from !== undefined && from === childOf(quiet, 'to')) {
+    issues.push(issueAt(['alerts', 'quietHours', 'to'], `expected a time other than "from", got ${show(from)}`));
+  }
+  const tracker = childOf(raw, 'tracker');
+  const hits = childOf(tracker, 'confirmHits') ?? nodesAt(['tracker', 'confirmHits'], raw)[0]?.default;
+  const within = childOf(tracker, 'confirmFrames') ?? nodesAt(['tracker', 'confirmFrames'], raw)[0]?.default;
+  if (typeof hits === 'number' && typeof within === 'number' && hits > within) {
+    issues.push(issueAt(['tracker', 'confirmHits'], `expected no more than confirmFrames (${within}), got ${hits}`));
+  }
+  const strong = childOf(tracker, 'confirmStrongHits') ?? nodesAt(['tracker', 'confirmStrongHits'], raw)[0]?.default;
+  if (typeof strong === 'number' && typeof hits === 'number' && strong > hits) {
+    issues.push(
+      issueAt(['tracker', 'confirmStrongHits'], `expected no more than confirmHits (${hits}), got ${strong}`),
+    );
+  }
+
   const mqtt = childOf(raw, 'mqtt');
   const has = (key: string): boolean => childOf(mqtt, key) !== undefined;
   if (has('cert') && !has('key'))
@@ -101,6 +151,8 @@ function crossChecks(raw: unknown): RawIssue[] {
   }
   return issues;
 }
+
+const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 
 /** What is allowed but likely not meant; `raw` tells what was written from what is a default. */
 export function adviceOn(config: EdgeConfig, raw: unknown): string[] {

@@ -1,0 +1,59 @@
+import { z } from 'zod';
+import { cameraFields, clipped } from './camera.js';
+import { count, countsByReason, flag, isoTime, name, sensor, share, software, time } from './common.js';
+
+/** Counts of `EventEngine`; see there for the sums that hold. */
+export const trackCounts = z.strictObject({
+  confirmed: count('Tracks confirmed.'),
+  reported: count('Of these: tracks that opened at least one event.'),
+  held: countsByReason('Of these: followed now without an event so far, by what holds it back.'),
+  suppressed: countsByReason(
+    'Of these: ended without an event, by what held it back last. confirmed = reported + all held + all suppressed.',
+  ),
+  opened: count("Events opened ('new' messages)."),
+  closed: count("Events closed ('end' messages). opened = closed + open."),
+  open: count('Events open now.'),
+});
+export type TrackCounts = z.infer<typeof trackCounts>;
+
+export const cameraStateSchema = z
+  .strictObject({
+    schema: z.literal('irst-edge/camera-state/1').meta({ description: 'Kind and version of this message.' }),
+    device: name('Name of the device, as in the topic.'),
+    camera: name('Name of the camera, as in the topic.'),
+    at: time('Wall clock when the device wrote this, ISO 8601, UTC, ms.'),
+    software,
+    ...cameraFields,
+    enabled: flag('Whether the camera raises events.'),
+    threshold: share('Height of the heat-map peak from which a target is reported, 0 to 1 (no unit).').optional(),
+    profile: name('Profile in force.').optional(),
+    sensor: sensor.meta({ description: 'State of the sensor, as far as the camera tells.' }).optional(),
+    tracks: trackCounts.meta({ description: 'Tracks and events since the program started.' }).optional(),
+  })
+  .meta({
+    title: 'irst-edge camera state',
+    description: 'State of a camera. Topic irst/<device>/<camera>/state, retained, QoS 1.',
+  });
+
+export type CameraStateMessage = z.infer<typeof cameraStateSchema>;
+
+export interface CameraStateInput extends Omit<CameraStateMessage, 'schema' | 'at'> {
+  /** Wall clock, ms since 1970. */
+  atMs: number;
+}
+
+/** A camera's state. Pure. */
+export function cameraStateMessage({ atMs, device, camera, ...rest }: CameraStateInput): CameraStateMessage {
+  return clipped({ schema: 'irst-edge/camera-state/1' as const, device, camera, at: isoTime(atMs), ...rest });
+}
+
+/** Payload of `irst/<device>/available`, a plain text. */
+export const AVAILABILITY = ['online', 'stopped', 'offline'] as const;
+export type Availability = (typeof AVAILABILITY)[number];
+
+export const availableSchema = z.enum(AVAILABILITY).meta({
+  title: 'irst-edge availability',
+  description:
+    "Whether the device is there. Topic irst/<device>/available, retained, QoS 1; the payload is the bare word. 'online' is sent on " +
+    "every connection; 'stopped': ended in good order; 'offline': the broker lost the device (Last Will).",
+});

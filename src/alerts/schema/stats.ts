@@ -1,0 +1,90 @@
+import { z } from 'zod';
+import { cameraFields } from './camera.js';
+import { trackCounts } from './camera-state.js';
+import { count, countsByReason, isoTime, name, number, positiveOrZero, software, time } from './common.js';
+
+const percentiles = z
+  .strictObject({
+    count: count('Samples that the figures are of.'),
+    mean: number('Mean, ms.'),
+    p50: number('Median, ms.'),
+    p95: number('95th percentile, ms.'),
+    p99: number('99th percentile, ms.'),
+    max: number('Largest, ms.'),
+  })
+  .meta({ description: 'Times, ms, over the newest samples.' });
+
+const camera = z
+  .strictObject({
+    camera: name('Name of the camera, as in its topic.'),
+    fps: cameraFields.fps,
+    frames: cameraFields.frames,
+    invalidCells: count('Heat-map cells that were NaN or infinite and were taken as 0.').optional(),
+    tracks: trackCounts.meta({ description: 'Tracks and events.' }).optional(),
+    updates: z
+      .strictObject({
+        sent: count("'update' messages made."),
+        withheld: countsByReason('Frames of open events without an update, by reason.'),
+      })
+      .meta({ description: 'Updates of open events.' })
+      .optional(),
+    latencyMs: z
+      .record(z.string().regex(/^[a-z][a-zA-Z0-9]{0,63}$/), percentiles)
+      .meta({ description: 'Time spent, ms, by stage: normalise, infer, decode, track, total; stages may be added.' })
+      .optional(),
+  })
+  .meta({ description: 'One camera.' });
+
+export const statsSchema = z
+  .strictObject({
+    schema: z.literal('irst-edge/stats/1').meta({ description: 'Kind and version of this message.' }),
+    device: name('Name of the device, as in the topic.'),
+    at: time('Wall clock when the device wrote this, ISO 8601, UTC, ms.'),
+    software,
+    uptimeSeconds: positiveOrZero('Since the program started, s. All counts are since then.'),
+    memory: z
+      .strictObject({
+        rssBytes: count('Resident memory of the process, bytes.'),
+        heapUsedBytes: count('JavaScript heap in use on the main thread, bytes.').optional(),
+      })
+      .meta({ description: 'Memory.' }),
+    alerts: z
+      .strictObject({
+        accepted: count('Messages taken in for sending. accepted = published + all dropped + queued + inFlight.'),
+        published: count('Acknowledged by the broker.'),
+        dropped: countsByReason('Given up, by reason.'),
+        queued: count('Waiting now.'),
+        inFlight: count('Sent, not yet acknowledged, now.'),
+      })
+      .meta({ description: 'Messages on their way to the broker.' })
+      .optional(),
+    cameras: z.array(camera).max(64).meta({ description: "The device's cameras." }),
+  })
+  .meta({
+    title: 'irst-edge stats',
+    description: 'Figures of a device, every few seconds. Topic irst/<device>/stats, not retained, QoS 0.',
+  });
+
+export type StatsMessage = z.infer<typeof statsSchema>;
+export type CameraStats = StatsMessage['cameras'][number];
+
+export interface StatsInput extends Omit<StatsMessage, 'schema' | 'at'> {
+  /** Wall clock, ms since 1970. */
+  atMs: number;
+}
+
+/** The device's figures. Pure. Percentiles of nothing (NaN, which JSON cannot hold) are left out. */
+export function statsMessage({ atMs, device, cameras, ...rest }: StatsInput): StatsMessage {
+  return {
+    schema: 'irst-edge/stats/1',
+    device,
+    at: isoTime(atMs),
+    ...rest,
+    cameras: cameras.map(({ latencyMs, ...camera }) => ({
+      ...camera,
+      ...(latencyMs === undefined
+        ? {}
+        : { latencyMs: Object.fromEntries(Object.entries(latencyMs).filter(([, summary]) => summary.count > 0)) }),
+    })),
+  };
+}
