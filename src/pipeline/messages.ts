@@ -1,9 +1,11 @@
 import type { SourceOptions } from '../capture/options.js';
 import type { DetectorOptions } from '../detect/detector.js';
+import type { TrackerOptions } from '../track/tracker.js';
 import type { Detection } from '../types/detection.js';
 import type { PlainError } from '../types/errors.js';
 import type { DropReason, SourceInfo } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
+import type { TrackUpdate } from '../types/track.js';
 
 /** What a camera's worker is started with. */
 export interface CameraJob {
@@ -12,6 +14,15 @@ export interface CameraJob {
   detector: DetectorOptions;
   /** Score from which a peak is a detection; absent: the model's own. */
   threshold?: number;
+  /** How detections become tracks; absent: the tracker's defaults. */
+  tracker?: TrackerJob;
+}
+
+export interface TrackerJob extends Partial<Omit<TrackerOptions, 'width' | 'height' | 'clutter'>> {
+  /** Measure the camera's own motion between frames and take it out. Default false. */
+  egoMotion?: boolean;
+  /** What stands still for so long is stationary, s; 0: nothing is. */
+  stationarySeconds?: number;
 }
 
 /** `captured = processed + sum(dropped)` whenever no frame is under way; a test holds it. */
@@ -28,6 +39,7 @@ export interface StageTimings {
   normalise: number;
   infer: number;
   decode: number;
+  track: number;
   /** From the capture to the end of decoding; includes waiting. */
   total: number;
 }
@@ -39,8 +51,10 @@ export interface FrameResult {
   captureMonotonicNs: bigint;
   width: number;
   height: number;
-  /** Sorted by descending score; empty when nothing was found. */
+  /** At or above the threshold, by descending score; empty when nothing was found. */
   detections: Detection[];
+  /** What the frame changed; a track may live on detections below the threshold. */
+  tracks: TrackUpdate;
   timings: StageTimings;
 }
 
@@ -55,4 +69,4 @@ export type WorkerEvent =
   | { type: 'failed'; error: PlainError; counters: FrameCounters };
 
 /** Main thread to worker. */
-export type WorkerRequest = { type: 'stop' };
+export type WorkerRequest = { type: 'stop' } | { type: 'threshold'; value: number };

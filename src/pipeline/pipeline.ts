@@ -1,9 +1,9 @@
 import { createSource } from '../capture/create-source.js';
-import { Decoder } from '../decode/decoder.js';
 import { Detector } from '../detect/detector.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import type { DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
-import type { CameraJob, FrameCounters, StageTimings, WorkerEvent } from './messages.js';
+import type { CameraJob, FrameCounters, WorkerEvent } from './messages.js';
+import { TargetFinder } from './target-finder.js';
 
 /** After so many failed inferences in a row the worker gives up and is restarted. */
 const MAX_FAILURES = 10;
@@ -35,11 +35,20 @@ export class Pipeline {
   private source: FrameSource | undefined;
   private readonly faults = new Map<string, number>();
 
+  private threshold: number | undefined;
+
   constructor(
     private readonly job: CameraJob,
     private readonly emit: (event: WorkerEvent) => void,
     private readonly parts: PipelineParts = REAL_PARTS,
-  ) {}
+  ) {
+    this.threshold = job.threshold;
+  }
+
+  /** From the next frame on. */
+  setThreshold(value: number): void {
+    this.threshold = value;
+  }
 
   counters(): FrameCounters {
     const source = this.source?.counters() ?? { captured: 0, delivered: 0, dropped: {} };
@@ -78,9 +87,9 @@ export class Pipeline {
     const info = await source.start(signal);
     const detector = await this.parts.createDetector(this.job, info);
     try {
-      const { decode } = detector.manifest;
-      const threshold = this.job.threshold ?? decode.threshold;
-      const decoder = new Decoder({ threshold, biasX: decode.biasX ?? 0, biasY: decode.biasY ?? 0 });
+      this.threshold ??= detector.manifest.decode.threshold;
+      const threshold = this.threshold;
+      const finder = new TargetFinder(this.job.tracker ?? {}, detector, info, threshold);
       const { identity: model, provider, library } = detector;
       this.emit({ type: 'ready', model, provider, library, threshold, source: info });
       let failures = 0;
@@ -89,7 +98,7 @@ export class Pipeline {
         const frame = await source.next();
         if (frame === null || signal.aborted) break;
         try {
-          await this.process(frame, detector, decoder);
+          await this.process(frame, finder);
           failures = 0;
         } catch (cause) {
           this.failedFrames++;
@@ -119,16 +128,21 @@ export class Pipeline {
     }
   }
 
-  private async process(frame: Frame, detector: Pick<Detector, 'run'>, decoder: Decoder): Promise<void> {
-    const timings: StageTimings = { normalise: 0, infer: 0, decode: 0, total: 0 };
-    const maps = await detector.run(frame, timings);
-    const start = performance.now();
-    const { detections, invalidCells } = decoder.run(maps, frame);
-    timings.decode = performance.now() - start;
-    timings.total = Number(process.hrtime.bigint() - frame.captureMonotonicNs) / 1e6;
+  private async process(frame: Frame, finder: TargetFinder): Promise<void> {
+    const { detections, tracks, invalidCells, timings } = await finder.find(frame, this.threshold ?? 1);
     this.invalidCells += invalidCells;
     this.processed++;
     const { sequence, capturedAtMs, captureMonotonicNs, width, height } = frame;
-    this.emit({ type: 'frame', sequence, capturedAtMs, captureMonotonicNs, width, height, detections, timings });
+    this.emit({
+      type: 'frame',
+      sequence,
+      capturedAtMs,
+      captureMonotonicNs,
+      width,
+      height,
+      detections,
+      tracks,
+      timings,
+    });
   }
 }

@@ -10,10 +10,11 @@ const port = parentPort;
 if (port === null) throw new Error('pipeline/worker is a worker thread, not a program');
 
 const stop = new AbortController();
+const pipeline = new Pipeline(workerData as CameraJob, (event: WorkerEvent) => port.postMessage(event));
 port.on('message', (request: WorkerRequest) => {
   if (request.type === 'stop') stop.abort();
+  else pipeline.setThreshold(request.value);
 });
-const pipeline = new Pipeline(workerData as CameraJob, (event: WorkerEvent) => port.postMessage(event));
 await pipeline.run(stop.signal);
 // The last message is posted; without this listener the thread ends by itself.
 port.close();

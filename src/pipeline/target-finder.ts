@@ -1,0 +1,75 @@
+import { Decoder } from '../decode/decoder.js';
+import type { Detector } from '../detect/detector.js';
+import { CLUTTER_DEFAULTS } from '../track/clutter.js';
+import { EgoMotion } from '../track/ego-motion.js';
+import { TRACKER_DEFAULTS, Tracker } from '../track/tracker.js';
+import type { Detection } from '../types/detection.js';
+import type { Frame, SourceInfo } from '../types/frame.js';
+import type { TrackUpdate } from '../types/track.js';
+import type { StageTimings, TrackerJob } from './messages.js';
+
+export interface Found {
+  /** At or above the threshold. */
+  detections: Detection[];
+  tracks: TrackUpdate;
+  invalidCells: number;
+  timings: StageTimings;
+}
+
+/**
+ * One frame after the other to detections and tracks. Decodes down to the tracker's low score, because weak detections may
+ * continue a track; only those at or above the threshold are reported, and only those begin one.
+ */
+export class TargetFinder {
+  private readonly low: number;
+  private readonly decoder: Decoder;
+  private readonly ego: EgoMotion | undefined;
+  private tracker: Tracker;
+  private trackerThreshold: number;
+
+  constructor(
+    private readonly job: TrackerJob,
+    private readonly detector: Pick<Detector, 'run' | 'manifest'>,
+    private readonly size: Pick<SourceInfo, 'width' | 'height'>,
+    threshold: number,
+  ) {
+    this.low = Math.min(job.lowScore ?? TRACKER_DEFAULTS.lowScore, threshold);
+    const { biasX = 0, biasY = 0 } = detector.manifest.decode;
+    this.decoder = new Decoder({ threshold: this.low, biasX, biasY });
+    this.ego = job.egoMotion ? new EgoMotion() : undefined;
+    this.tracker = this.createTracker(threshold);
+    this.trackerThreshold = threshold;
+  }
+
+  async find(frame: Frame, threshold: number): Promise<Found> {
+    const timings: StageTimings = { normalise: 0, infer: 0, decode: 0, track: 0, total: 0 };
+    const maps = await this.detector.run(frame, timings);
+    const start = performance.now();
+    const { detections, invalidCells } = this.decoder.run(maps, frame);
+    const decoded = performance.now();
+    if (threshold !== this.trackerThreshold) {
+      this.tracker.setHighScore(this.job.highScore ?? threshold);
+      this.trackerThreshold = threshold;
+    }
+    const { sequence, captureMonotonicNs } = frame;
+    const shift = this.ego?.estimate(frame);
+    const tracks = this.tracker.update({ sequence, captureMonotonicNs, detections, ...(shift && { shift }) });
+    timings.decode = decoded - start;
+    timings.track = performance.now() - decoded;
+    timings.total = Number(process.hrtime.bigint() - captureMonotonicNs) / 1e6;
+    return { detections: detections.filter((d) => d.score >= threshold), tracks, invalidCells, timings };
+  }
+
+  private createTracker(threshold: number): Tracker {
+    const { egoMotion: _, stationarySeconds, ...options } = this.job;
+    const learnSeconds = stationarySeconds ?? CLUTTER_DEFAULTS.learnSeconds;
+    const highScore = options.highScore ?? threshold;
+    return new Tracker({
+      ...options,
+      ...this.size,
+      highScore,
+      lowScore: Math.min(this.low, highScore),
+      clutter: learnSeconds > 0 ? { ...CLUTTER_DEFAULTS, learnSeconds } : null,
+    });
+  }
+}
