@@ -1,12 +1,19 @@
 import type { Command } from 'commander';
 import { readDataset } from '../eval/dataset.js';
 import { evaluate } from '../eval/evaluate.js';
+import { readSequences, runSequences, syntheticSequences } from '../eval/sequence-run.js';
+import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
 import { manifestPath, numberOption } from './inputs.js';
 import { ProgressLine } from './progress.js';
-import { globalOptions, print, printJson } from './shared.js';
+import { globalOptions, print, printJson, usageError } from './shared.js';
 
 interface EvalOptions {
-  data: string;
+  data?: string;
+  sequence?: true;
+  subpixel?: true;
+  synthetic?: number;
+  snr: number;
+  egoMotion?: true;
   list?: string;
   model?: string;
   precision: 'fp32' | 'fp16';
@@ -20,7 +27,16 @@ export function register(program: Command): void {
   program
     .command('eval')
     .description('score the detector on labelled images (DIR/images, DIR/points.json); see docs/evaluation.md')
-    .requiredOption('--data <dir>', 'folder with images/ and points.json')
+    .option('--data <dir>', 'folder with images/ and points.json')
+    .option('--sequence', 'score tracks over sequences instead: videos/ with boxes.json, or pictures in order')
+    .option(
+      '--synthetic <n>',
+      'with --sequence: n synthetic scenes with exact truth instead of --data',
+      numberOption(1, 1000, true),
+    )
+    .option('--snr <ratio>', 'with --synthetic: contrast of the targets over the noise', numberOption(0.1, 1000), 4)
+    .option('--ego-motion', 'with --sequence: measure the motion of the camera and take it out')
+    .option('--subpixel', 'measure positions on targets put into the target-free pictures of --data instead')
     .option('--list <file>', 'names of the images to take, one a line; default: all')
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
     .option('--precision <p>', 'fp32 or fp16', 'fp32')
@@ -33,6 +49,10 @@ export function register(program: Command): void {
 
 async function run(options: EvalOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
+  if (options.sequence && options.subpixel) throw usageError('give --sequence or --subpixel, not both');
+  if (options.sequence) return sequences(options, json);
+  if (options.data === undefined) throw usageError('--data is missing', 'irst-edge eval --help');
+  if (options.subpixel) return subpixel(options, options.data, json);
   const images = await readDataset(options.data, options.list);
   const progress = new ProgressLine(true);
   const { perImage, ...result } = await evaluate(images, {
@@ -57,6 +77,92 @@ async function run(options: EvalOptions, command: Command): Promise<void> {
       `false alarms ${result.falseAlarmsPerImage.toFixed(3)} an image, ${result.falseAlarmsPerMpx.toFixed(2)} a megapixel`,
       `rms position error of hits ${result.rmsPositionError === null ? '-' : `${result.rmsPositionError.toFixed(2)} px`}`,
       `${result.fps.toFixed(1)} images/s; ${result.model.name} ${result.model.precision} on ${result.provider}`,
+    ].join('\n'),
+  );
+}
+
+const detectorOptions = (options: EvalOptions) => ({
+  manifest: manifestPath(options.model),
+  precision: options.precision,
+  threads: options.threads,
+});
+
+const number = (value: number | null, digits: number): string => (value === null ? '-' : value.toFixed(digits));
+
+async function sequences(options: EvalOptions, json: boolean): Promise<void> {
+  if ((options.data === undefined) === (options.synthetic === undefined)) {
+    throw usageError('with --sequence give one of --data and --synthetic', 'irst-edge eval --help');
+  }
+  const list =
+    options.data === undefined
+      ? syntheticSequences({ width: 320, height: 256, frames: 300, snr: options.snr }, options.synthetic ?? 1)
+      : await readSequences(options.data, options.list);
+  const progress = new ProgressLine(true);
+  const report = await runSequences(list, {
+    detector: detectorOptions(options),
+    ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
+    tracker: { egoMotion: options.egoMotion === true },
+    radius: options.radius,
+    onProgress: (name, frames, done, all) => progress.show(`eval: ${name}, frame ${frames} (${done + 1}/${all})`),
+  });
+  progress.clear();
+  if (json) {
+    const { perSequence, ...rest } = report;
+    await printJson(options.perImage ? report : rest);
+    return;
+  }
+  const r = report;
+  await print(
+    [
+      `${r.sequences} sequences, ${r.frames} frames (${r.seconds.toFixed(0)} s), ${r.targets} targets; on a target within ${r.radius} px; threshold ${r.threshold}`,
+      `track Pd ${number(r.trackPd, 4)} (single frames ${number(r.detectionPd, 4)}), targets ever found ${r.targetsFound}`,
+      `first alert after ${r.timeToAlert?.framesMedian ?? '-'} frames (median), ${r.timeToAlert?.framesP95 ?? '-'} (95 %)`,
+      `false tracks ${r.falseTracks} (${number(r.falseTracksPerHour, 1)} an hour), stationary ${r.stationaryTracks}; id switches ${r.idSwitches}`,
+      `rms position error: tracks ${number(r.rmsSmoothed, 3)} px, single frames ${number(r.rmsRaw, 3)} px`,
+      `tracker ${r.trackMs.p50.toFixed(3)} ms a frame (median), ${r.trackMs.p95.toFixed(3)} ms (95 %)`,
+    ].join('\n'),
+  );
+}
+
+async function subpixel(options: EvalOptions, data: string, json: boolean): Promise<void> {
+  const progress = new ProgressLine(true);
+  const report = await runSubpixel({
+    detector: detectorOptions(options),
+    backgrounds: data,
+    ...(options.list === undefined ? {} : { list: options.list }),
+    ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
+    onProgress: (done, all) => progress.show(`eval: ${done}/${all} frames`),
+  });
+  progress.clear();
+  if (json) {
+    await printJson(report);
+    return;
+  }
+  const line = (row: SubpixelRow): string => {
+    const { heat, final } = row;
+    const cells = [
+      `${row.surface} ${row.sigma === null ? 'all' : row.sigma}`.padEnd(14),
+      `${row.snr ?? 'all'}`.padStart(5),
+      `${row.found}/${row.targets}`.padStart(11),
+      number(row.bound, 3).padStart(8),
+      number(heat === null ? null : Math.hypot(heat.rmsX, heat.rmsY) / Math.SQRT2, 3).padStart(8),
+      number(final === null ? null : Math.hypot(final.rmsX, final.rmsY) / Math.SQRT2, 3).padStart(8),
+      number(final?.ratio ?? null, 2).padStart(7),
+      number(final?.biasX ?? null, 3).padStart(8),
+      number(final?.biasY ?? null, 3).padStart(8),
+      `${number(final === null ? null : 50 * (final.coverageX + final.coverageY), 0)} %`.padStart(9),
+    ];
+    return cells.join('');
+  };
+  await print(
+    [
+      `${report.frames} frames on ${report.backgrounds} backgrounds; ${report.model.name}, threshold ${report.threshold}; errors in px an axis`,
+      `${'ground, sigma'.padEnd(14)}${['snr', 'found', 'bound', 'heat', 'final', 'ratio', 'bias x', 'bias y', 'coverage'].map((h, i) => h.padStart([5, 11, 8, 8, 8, 7, 8, 8, 9][i]!)).join('')}`,
+      ...report.rows.map(line),
+      ...report.scales.map(
+        (s) =>
+          `${s.kind === 'size' ? `${s.px} px across` : `pair ${s.px} px apart`}: found ${s.found}/${s.targets} (SNR ${report.scaleSnr})`,
+      ),
     ].join('\n'),
   );
 }

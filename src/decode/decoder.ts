@@ -1,7 +1,7 @@
 import { type Detection, HEAT_STRIDE } from '../types/detection.js';
-import type { FrameView } from './background.js';
 import { toDetections } from './detections.js';
 import { DEFAULT_MAX_PEAKS, PeakFinder } from './peaks.js';
+import { type RefineFrame, refineDetections } from './refine.js';
 
 export interface DecoderOptions {
   /** Lowest score of a detection, 0..1. */
@@ -11,6 +11,8 @@ export interface DecoderOptions {
   biasY?: number;
   /** Most peaks looked at in one frame. Default 256. */
   maxPeaks?: number;
+  /** Refine positions in the image where its pixels allow (see refine.ts). Default true. */
+  refine?: boolean;
 }
 
 /** The net's two maps, `rows` x `cols` each. */
@@ -28,6 +30,8 @@ export interface DecodedFrame {
   invalidCells: number;
   /** Local maxima that became no detection: beyond `maxPeaks`, part of a stronger one, placed outside the frame. */
   dropped: { capped: number; merged: number; outside: number };
+  /** Detections whose position comes from the image's own pixels; the others' comes from the heat map alone. */
+  refined: number;
 }
 
 /** Heat maps to detections, with scratch memory that is used again for each frame. The same input always gives the same output. */
@@ -44,8 +48,8 @@ export class Decoder {
    *
    * @throws EdgeError HEAT_SHAPE, DECODE_OPTIONS, FRAME_SIZE
    */
-  run(maps: DecoderInput, frame: FrameView): DecodedFrame {
-    const { threshold, biasX = 0, biasY = 0, maxPeaks = DEFAULT_MAX_PEAKS } = this.options;
+  run(maps: DecoderInput, frame: RefineFrame): DecodedFrame {
+    const { threshold, biasX = 0, biasY = 0, maxPeaks = DEFAULT_MAX_PEAKS, refine = true } = this.options;
     const { heat, logsig, rows, cols } = this.cropped(maps, frame);
     const found = this.finder.find(heat, logsig, rows, cols, { low: threshold, maxPeaks });
     const detections = toDetections(found.peaks, frame, { biasX, biasY });
@@ -54,10 +58,11 @@ export class Decoder {
       detections,
       invalidCells: found.invalidCells,
       dropped: { capped: found.capped, merged: found.merged, outside },
+      refined: refine ? refineDetections(detections, frame) : 0,
     };
   }
 
-  private cropped(maps: DecoderInput, frame: FrameView): DecoderInput {
+  private cropped(maps: DecoderInput, frame: RefineFrame): DecoderInput {
     const rows = Math.min(maps.rows, Math.ceil(frame.height / HEAT_STRIDE));
     const cols = Math.min(maps.cols, Math.ceil(frame.width / HEAT_STRIDE));
     // A map of another size than it says is PeakFinder's to refuse.
