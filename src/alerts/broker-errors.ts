@@ -86,6 +86,15 @@ export function messageRefusedError(broker: string, topic: string, code: number)
   );
 }
 
+/** The broker did not take a subscription (SUBACK with an error). */
+export function subscriptionRefusedError(broker: string, filters: string, code: number): EdgeError {
+  return new EdgeError(
+    'BROKER_REFUSED_SUBSCRIPTION',
+    `broker ${broker} refused the subscription to ${filters}: ${reasonText(code)} (code ${code}); no commands`,
+    { hint: reasonHint(code), exitCode: EXIT.unavailable },
+  );
+}
+
 /** Reason code of an mqtt.js error, if it carries one: mqtt.js puts it in `code`, where Node has strings. */
 export function reasonCode(error: unknown): number | undefined {
   const code = (error as { code?: unknown } | null)?.code;

@@ -2,10 +2,26 @@ import { EventEmitter } from 'node:events';
 import { type IClientOptions, type IConnackPacket, type MqttClient, connect as mqttConnect } from 'mqtt';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { backoffMs } from './backoff.js';
-import { connectionError, disconnectError, messageRefusedError, reasonCode, refusedError } from './broker-errors.js';
+import {
+  connectionError,
+  disconnectError,
+  messageRefusedError,
+  reasonCode,
+  refusedError,
+  subscriptionRefusedError,
+} from './broker-errors.js';
 import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
+import type { DurableOutbox, EventItem, OutboxRecord } from './durable-outbox.js';
 import { type AlertCounters, Outbox, type OutboxEntry } from './outbox.js';
 import { type DetectionsMessage, type StatusMessage, statusMessage, type Topics, topics } from './schema.js';
+
+/** What is subscribed to on every connection. */
+export interface Subscriptions {
+  /** For example `irst/edge-1/+/+/set`. */
+  filters: readonly string[];
+  /** Called for each message, also for retained ones where the broker cannot leave them out (MQTT 3.1.1). */
+  onMessage(topic: string, payload: Uint8Array, packet: { retain: boolean }): void;
+}
 
 export interface MqttPublisherOptions {
   /** `mqtt://host:1883`, `mqtts://`, `ws://`, `wss://`; a user name and password in it serve where none are given below. */
@@ -21,7 +37,8 @@ export interface MqttPublisherOptions {
   /** Default `irst-edge-<device>`: stable, so that the broker ends a stale connection when a new one comes. */
   clientId?: string;
   username?: string;
-  password?: string;
+  /** A function is asked at every attempt, so that a new password in a file is used without a restart. */
+  password?: string | (() => string | undefined);
   /** PEM of the authority that signed the broker's certificate. Default: the ones Node knows. */
   ca?: Buffer;
   /** PEM of the client certificate and its key. */
@@ -46,6 +63,32 @@ export interface MqttPublisherOptions {
   maxMessageBytes?: number;
   /** Most unacknowledged alerts at a time. Default 20; less where the broker asks for less. */
   maxInFlight?: number;
+  /** Most bytes of unacknowledged events at a time: on a slow link, what a fresh alert waits for. Default 64 KiB. */
+  maxInFlightBytes?: number;
+  /**
+   * Where events wait; the owner starts it before, and stops it after, the publisher. Without it there are no events.
+   */
+  events?: DurableOutbox;
+  /** MIME type of events. Default `application/json`. */
+  eventContentType?: string;
+  /**
+   * Most events a second out of those that waited for the link; 0: no limit. Default 2 000: a broker takes what comes, but drops
+   * for subscribers that do not keep up (mosquitto: beyond max_queued_messages, 1 000). Fresh events are not limited.
+   */
+  drainPerSecond?: number;
+  /**
+   * Keep `<prefix>/<device>/available` (retained `online`, `stopped`, `offline`). Default: when there are events.
+   *
+   * MQTT has one will a connection: it is then that of `available`, and the retained status goes on saying what the device said
+   * last. Without it the will is a status `offline`.
+   */
+  availability?: boolean;
+  /** Commands. */
+  subscriptions?: Subscriptions;
+  /** Largest packet that the broker may send us, bytes (MQTT 5). Default 64 KiB. */
+  maxIncomingBytes?: number;
+  /** Send a topic's name once a connection, then a number (MQTT 5): for narrow links. Default false. */
+  topicAliases?: boolean;
   /** Longest that `stop()` tries to deliver what waits, ms. Default 1 000. */
   stopTimeoutMs?: number;
   /** The same problem is reported at most once in this time, ms. Default 30 000. */
@@ -73,30 +116,51 @@ export interface PublisherEvents {
   disconnected: [reason: EdgeError];
   /** The broker answered an attempt with an error; it is tried again. */
   refused: [error: EdgeError, reasonCode: number];
+  /** The broker took the subscriptions. */
+  subscribed: [];
   /** For the log: everything that went wrong, each code at most once in `problemIntervalMs`. `suppressed`: how many were left out before. */
   problem: [error: EdgeError, suppressed: number];
 }
+
+type Optional = 'username' | 'password' | 'ca' | 'cert' | 'key' | 'events' | 'subscriptions';
 
 /** Alerts lost with the connection this often, each time as the only one under way, are what the broker closes it for. */
 const MAX_SOLO_LOSSES = 5;
 /** Room in a packet beside topic and payload: fixed header, lengths, packet id, properties. */
 const PACKET_OVERHEAD = 64;
 const CONTENT_TYPE = 'application/json';
+/** Most topics with a retained state. */
+const MAX_RETAINED = 256;
+/** PUBACK: the message itself is at fault (topic name, payload format); sent again it fares no better. */
+const HOPELESS: readonly number[] = [144, 153];
+
+interface Retained {
+  payload: Buffer;
+  /** What to send where the broker takes no packet of that size. */
+  small: Buffer | undefined;
+  contentType: string | undefined;
+  due: boolean;
+  inFlight: boolean;
+}
 
 /**
- * Publishes alerts and the device's status to an MQTT broker.
+ * Publishes detections, events, states and the device's status to an MQTT broker, and hands on commands.
  *
- * No call waits for the network but `waitConnected` and `stop`. Alerts wait in an `Outbox` until the broker has
- * acknowledged them (QoS 1): a lost connection costs duplicates, never alerts. A broker that is away, hangs or refuses
- * is tried again for ever; `state`, `problem` events and counters say so.
+ * No call waits for the network but `waitConnected` and `stop`. Detections wait in an `Outbox`, events in a `DurableOutbox`, until
+ * the broker has acknowledged them (QoS 1): a lost connection costs duplicates, never alerts. A broker that is away, hangs or
+ * refuses is tried again for ever; `state`, `problem` events and counters say so. An event that the broker refuses (not
+ * authorised, quota) or finds too large is kept and tried again, up to its expiry.
+ *
+ * Every connection begins with a clean session that ends with it (MQTT 5: clean start, expiry 0): what waits here needs none, and
+ * a command that was given while the device was away must not be carried out hours later.
  *
  * Every attempt gets a client of its own, with a clean session: mqtt.js then never replays from its store, which loses
  * messages when the link drops during the replay (https://github.com/mqttjs/MQTT.js/issues/2015).
  */
 export class MqttPublisher extends EventEmitter<PublisherEvents> {
-  readonly #options: Required<Omit<MqttPublisherOptions, 'username' | 'password' | 'ca' | 'cert' | 'key'>> &
-    Pick<MqttPublisherOptions, 'username' | 'password' | 'ca' | 'cert' | 'key'>;
+  readonly #options: Required<Omit<MqttPublisherOptions, Optional>> & Pick<MqttPublisherOptions, Optional>;
   readonly #outbox: Outbox;
+  readonly #events: DurableOutbox | undefined;
   #address: BrokerAddress | undefined;
   #topics: Topics | undefined;
   readonly #detectionTopics = new Map<string, string>();
@@ -118,13 +182,23 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   #maximumQos: 0 | 1 = 1;
   /** An alert was acknowledged on the present connection. */
   #progress = false;
-  /** The last connection ended with alerts under way and none acknowledged: go one by one until one gets through. */
-  #probing = false;
+  /** The last connection ended with alerts under way: so many go one by one, to find the one it may have ended for. */
+  #probesLeft = 0;
+  #probeEvent = true;
   #pumping = false;
 
+  /** By topic, in the order in which they are sent. */
+  readonly #retained = new Map<string, Retained>();
+  #retainedInFlight = 0;
   #status: StatusMessage | undefined;
-  #statusDue = false;
-  #statusInFlight = false;
+
+  /** Right to send events out of the backlog, and when it was counted. */
+  #tokens = 0;
+  #tokensAt = 0;
+  #drainTimer: NodeJS.Timeout | undefined;
+  /** Topics that the broker refuses. */
+  readonly #refusals = new Map<string, { failures: number; timer: NodeJS.Timeout | undefined }>();
+  readonly #onSendable = () => this.#pump();
 
   #stopping = false;
   #stopped: Promise<void> | undefined;
@@ -149,12 +223,19 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       maxQueuedBytes: 16 * 1024 * 1024,
       maxMessageBytes: 256 * 1024,
       maxInFlight: 20,
+      maxInFlightBytes: 64 * 1024,
+      eventContentType: CONTENT_TYPE,
+      drainPerSecond: 2_000,
+      availability: options.events !== undefined,
+      maxIncomingBytes: 64 * 1024,
+      topicAliases: false,
       stopTimeoutMs: 1_000,
       problemIntervalMs: 30_000,
       random: Math.random,
       ...defined(options),
     };
     this.#outbox = new Outbox({ maxQueued: this.#options.maxQueued, maxQueuedBytes: this.#options.maxQueuedBytes });
+    this.#events = options.events;
   }
 
   get state(): PublisherState {
@@ -173,7 +254,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
 
   /**
    * Begins connecting and returns. Throws `EdgeError` only for what no retry can mend: `BAD_BROKER_URL`,
-   * `BAD_TOPIC_NAME`, `BROKER_TLS` (unreadable certificate or key).
+   * `BAD_TOPIC_NAME`, `BROKER_TLS` (unreadable certificate or key), and what the function `password` throws.
    *
    * @param signal ends `waitConnected`; alerts still flow until `stop()`, so that those of the last frames get out
    */
@@ -182,6 +263,9 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     this.#address = parseBrokerUrl(this.#options.url);
     this.#topics = topics(this.#options.prefix, this.#options.device);
     this.#abort = signal;
+    if (this.#options.availability) this.#retain(this.#topics.available, Buffer.from('online'));
+    this.#retainStatus();
+    this.#events?.on('sendable', this.#onSendable);
     this.#attempt(true);
   }
 
@@ -207,13 +291,50 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       this.#outbox.reject('shutdown');
       return false;
     }
-    const payload = Buffer.from(JSON.stringify(message));
+    return this.publishMessage(this.#detectionsTopic(message.camera), JSON.stringify(message));
+  }
+
+  /** Accepts a message that is not retained (statistics, an answer); as `publishDetections`, and counted with them. */
+  publishMessage(topic: string, text: string | Buffer): boolean {
+    if (this.#stopping || this.#state === 'stopped') {
+      this.#outbox.reject('shutdown');
+      return false;
+    }
+    const payload = typeof text === 'string' ? Buffer.from(text) : text;
     if (payload.length > this.#options.maxMessageBytes) {
       this.#outbox.reject('oversized');
       this.#problem(oversizedError(payload.length, this.#options.maxMessageBytes));
       return false;
     }
-    this.#outbox.offer(this.#detectionsTopic(message.camera), payload);
+    this.#outbox.offer(topic, payload);
+    this.#pump();
+    return true;
+  }
+
+  /**
+   * Accepts a message about an event: into the durable outbox, and from there to the broker. Never waits.
+   *
+   * @returns false when it was dropped at once (too large, expired, stopped, no outbox); the outbox counts it
+   */
+  publishEvent(record: OutboxRecord): boolean {
+    return this.#events?.offer(record) ?? false;
+  }
+
+  /**
+   * Sets the retained state of a topic: sent when connected, and again at every reconnect. Only the newest waits.
+   *
+   * @param text empty: the topic has no state any more
+   * @returns false where there are too many topics, or it is too large, or stopped
+   */
+  publishState(topic: string, text: string | Buffer, contentType: string | undefined = CONTENT_TYPE): boolean {
+    if (this.#stopping || this.#state === 'stopped') return false;
+    const payload = typeof text === 'string' ? Buffer.from(text) : text;
+    if (!this.#retained.has(topic) && this.#retained.size >= MAX_RETAINED) return false;
+    if (payload.length > this.#options.maxMessageBytes) {
+      this.#problem(oversizedError(payload.length, this.#options.maxMessageBytes));
+      return false;
+    }
+    this.#retain(topic, payload, undefined, contentType);
     this.#pump();
     return true;
   }
@@ -222,8 +343,26 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   setStatus(message: StatusMessage): void {
     if (this.#stopping || this.#state === 'stopped') return;
     this.#status = message;
-    this.#statusDue = true;
+    // Before the start its topic is not known; `start` does it then.
+    if (this.#topics !== undefined) this.#retainStatus();
     this.#pump();
+  }
+
+  #retainStatus(): void {
+    const status = this.#status ?? this.#defaultStatus();
+    const { cameras: _, ...bare } = status;
+    // Better the bare state than none: the broker would close the connection, and the will would say `offline`.
+    this.#retain(
+      (this.#topics as Topics).status,
+      Buffer.from(JSON.stringify(status)),
+      Buffer.from(JSON.stringify(bare)),
+      CONTENT_TYPE,
+    );
+  }
+
+  #retain(topic: string, payload: Buffer, small?: Buffer, contentType?: string): void {
+    const inFlight = this.#retained.get(topic)?.inFlight ?? false;
+    this.#retained.set(topic, { payload, small, contentType, due: true, inFlight });
   }
 
   counters(): AlertCounters {
@@ -246,14 +385,19 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       const start = Date.now();
       const limit = this.#options.stopTimeoutMs;
       const deadline = start + limit;
-      if (this.#state === 'waiting' && this.#outbox.queued > 0) this.#attempt();
+      const waiting = () => this.#outbox.queued + (this.#events?.waiting ?? 0) + this.#messagesInFlight;
+      if (this.#state === 'waiting' && waiting() > 0) this.#attempt();
       // A quarter of the time is kept for the status.
-      await this.#until(() => this.#outbox.queued + this.#outbox.inFlight === 0, start + limit * 0.75);
+      await this.#until(() => waiting() === 0, start + limit * 0.75);
       const sent = await this.#sendStopped(deadline);
       await this.#end(sent);
     }
+    this.#events?.off('sendable', this.#onSendable);
+    this.#events?.offline();
     this.#outbox.clear('shutdown');
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#drainTimer);
+    this.#forgetRefusals();
     this.#setState('stopped');
   }
 
@@ -261,10 +405,12 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     if (this.#state !== 'connected') return false;
     const base = this.#status ?? this.#defaultStatus();
     this.#status = { ...base, state: 'stopped', at: new Date().toISOString() };
-    this.#statusDue = true;
+    this.#retainStatus();
+    if (this.#options.availability) this.#retain((this.#topics as Topics).available, Buffer.from('stopped'));
     this.#pump();
-    await this.#until(() => this.#state !== 'connected' || !(this.#statusDue || this.#statusInFlight), deadline);
-    return this.#state === 'connected' && !this.#statusDue && !this.#statusInFlight;
+    const told = () => ![...this.#retained.values()].some((r) => r.due || r.inFlight);
+    await this.#until(() => this.#state !== 'connected' || told(), deadline);
+    return this.#state === 'connected' && told();
   }
 
   /** @param orderly say goodbye, so that the broker drops the will */
@@ -290,19 +436,28 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     this.#setState('connecting');
     let client: MqttClient;
     try {
-      client = mqttConnect(this.#clientOptions());
+      const options = this.#clientOptions();
+      try {
+        client = mqttConnect(options);
+      } catch (error) {
+        // mqtt.js reads ca, cert and key here: bad ones fail the same way each time.
+        throw first ? badTlsFiles(this.broker, error) : connectionError(this.broker, error, false);
+      }
     } catch (error) {
-      // mqtt.js reads ca, cert and key here: bad ones fail the same way each time.
       if (first) {
         this.#setState('idle');
-        throw badTlsFiles(this.broker, error);
+        throw error;
       }
-      this.#lost(undefined, connectionError(this.broker, error, false));
+      this.#lost(undefined, error instanceof EdgeError ? error : connectionError(this.broker, error, false));
       return;
     }
     this.#client = client;
     let goodbye: EdgeError | undefined;
     client.on('connect', (connack) => this.#onConnect(client, connack));
+    client.on('message', (topic, payload, packet) => {
+      if (client !== this.#client) return;
+      this.#options.subscriptions?.onMessage(topic, payload, { retain: packet.retain });
+    });
     client.on('disconnect', (packet) => {
       goodbye = disconnectError(this.broker, packet.reasonCode ?? 0);
     });
@@ -327,7 +482,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     const o = this.#options;
     const address = this.#address as BrokerAddress;
     const username = o.username ?? address.username;
-    const password = o.password ?? address.password;
+    const password = (typeof o.password === 'function' ? o.password() : o.password) ?? address.password;
     const web = address.protocol === 'ws' || address.protocol === 'wss';
     return {
       // Not the URL: mqtt.js would read query parameters from it and keep the password in more places.
@@ -352,15 +507,27 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       ...(o.ca === undefined ? {} : { ca: o.ca }),
       ...(o.cert === undefined ? {} : { cert: o.cert }),
       ...(o.key === undefined ? {} : { key: o.key }),
-      will: {
-        topic: (this.#topics as Topics).status,
-        payload: Buffer.from(
-          JSON.stringify(statusMessage({ device: o.device, state: 'offline', software: o.software })),
-        ),
-        qos: 1,
-        retain: true,
-        ...(o.protocolVersion === 5 ? { properties: { contentType: CONTENT_TYPE } } : {}),
-      },
+      ...(o.protocolVersion === 5
+        ? {
+            properties: { sessionExpiryInterval: 0, maximumPacketSize: o.maxIncomingBytes },
+            // As many as the broker has room for, which it says in its answer.
+            autoAssignTopicAlias: o.topicAliases,
+          }
+        : {}),
+      will: this.#will(),
+    };
+  }
+
+  #will(): NonNullable<IClientOptions['will']> {
+    const { device, software, protocolVersion, availability } = this.#options;
+    const to = this.#topics as Topics;
+    if (availability) return { topic: to.available, payload: Buffer.from('offline'), qos: 1, retain: true };
+    return {
+      topic: to.status,
+      payload: Buffer.from(JSON.stringify(statusMessage({ device, state: 'offline', software }))),
+      qos: 1,
+      retain: true,
+      ...(protocolVersion === 5 ? { properties: { contentType: CONTENT_TYPE } } : {}),
     };
   }
 
@@ -371,12 +538,18 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     this.#receiveMaximum = wishes.receiveMaximum ?? 65_535;
     this.#maximumPacketSize = wishes.maximumPacketSize ?? Number.POSITIVE_INFINITY;
     this.#maximumQos = wishes.maximumQoS === 0 ? 0 : 1;
-    this.#window = this.#probing ? 1 : this.#options.maxInFlight;
+    this.#window = this.#options.maxInFlight;
     this.#progress = false;
     this.#connections += 1;
     this.#lastError = undefined;
-    this.#statusInFlight = false;
-    this.#statusDue = true;
+    this.#retainedInFlight = 0;
+    for (const entry of this.#retained.values()) {
+      entry.inFlight = false;
+      entry.due = true;
+    }
+    this.#forgetRefusals();
+    this.#events?.online();
+    this.#subscribe(client);
     // A broker that takes us and throws us out at once must not reset the back-off.
     this.#stableTimer = setTimeout(() => {
       this.#failures = 0;
@@ -399,7 +572,8 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     clearTimeout(this.#stableTimer);
     this.#ackTimer = undefined;
     this.#lastError = reason;
-    this.#statusInFlight = false;
+    clearTimeout(this.#drainTimer);
+    this.#drainTimer = undefined;
     if (wasConnected) this.#recoverInFlight(closedByPeer);
     // Ends a half-open socket too. Its callbacks come with "Connection closed" and find their entries no longer in flight.
     client?.end(true);
@@ -419,24 +593,52 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   }
 
   #recoverInFlight(closedByPeer: boolean): void {
-    const sole = this.#outbox.sole();
-    if (closedByPeer && !this.#progress && sole !== undefined) {
+    const inFlight = this.#messagesInFlight;
+    const entry = inFlight === 1 ? this.#outbox.sole() : undefined;
+    // An MQTT 5 broker says how much it takes, and why it closes: then a closed connection says nothing of an event.
+    const event = inFlight === 1 && this.#options.protocolVersion === 4 ? this.#events?.sole() : undefined;
+    const sole = entry ?? event;
+    if (closedByPeer && sole !== undefined && (this.#probesLeft > 0 || !this.#progress)) {
       // MQTT 3.1.1 brokers answer a message they do not take (too large, say) by closing the connection. Sent again in
       // front of all others for ever, it would be the last one they ever see.
       sole.soloLosses += 1;
       if (sole.soloLosses >= MAX_SOLO_LOSSES) {
-        this.#outbox.drop(sole, 'refused');
+        if (entry !== undefined) this.#outbox.drop(entry, 'refused');
+        else if (event !== undefined) this.#events?.drop(event, 'refused');
+        const { topic, payload } = entry ?? (event as EventItem).record;
         this.#problem(
           new EdgeError(
             'BROKER_REFUSED_MESSAGE',
-            `broker ${this.broker} closes the connection at a message of ${sole.payload.length} bytes on ${sole.topic}; dropped`,
+            `broker ${this.broker} closes the connection at a message of ${payload.length} bytes on ${topic}; dropped`,
             { hint: "See the broker's log; raise its limit on the size of packets.", exitCode: EXIT.unavailable },
           ),
         );
       }
     }
-    this.#probing = this.#outbox.inFlight > 0 && !this.#progress;
+    // Twice as many: events and detections take turns.
+    this.#probesLeft = closedByPeer || !this.#progress ? 2 * this.#messagesInFlight : 0;
     this.#outbox.requeue();
+    this.#events?.offline();
+  }
+
+  get #messagesInFlight(): number {
+    return this.#outbox.inFlight + (this.#events?.inFlight ?? 0);
+  }
+
+  #subscribe(client: MqttClient): void {
+    const { subscriptions, protocolVersion } = this.#options;
+    if (subscriptions === undefined || subscriptions.filters.length === 0) return;
+    // MQTT 5: nothing that we published ourselves, nothing retained (an order left lying is not given anew).
+    const options = protocolVersion === 5 ? { qos: 1 as const, nl: true, rap: true, rh: 2 } : { qos: 1 as const };
+    client.subscribe([...subscriptions.filters], options, (error, grants, packet) => {
+      if (client !== this.#client) return;
+      // MQTT 3.1.1 has one code for all refusals, and mqtt.js gives it as a grant.
+      const refused = packet?.granted?.map(Number).find((code) => code >= 128);
+      const code = refused ?? reasonCode(error);
+      if (code !== undefined)
+        this.#problem(subscriptionRefusedError(this.broker, subscriptions.filters.join(', '), code));
+      else if (grants !== undefined) this.emit('subscribed');
+    });
   }
 
   /** Hands over as much as connection and window allow. */
@@ -447,16 +649,23 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     try {
       while (this.#state === 'connected' && this.#client?.connected === true) {
         const client = this.#client;
-        const room = this.#receiveMaximum - this.#outbox.inFlight - (this.#statusInFlight ? 1 : 0);
-        if (room <= 0) break;
-        if (this.#statusDue && !this.#statusInFlight) {
-          this.#sendStatus(client);
-          continue;
+        if (this.#messagesInFlight + this.#retainedInFlight >= this.#receiveMaximum) break;
+        if (this.#sendRetained(client)) continue;
+        if (this.#probesLeft > 0) {
+          if (this.#messagesInFlight > 0) break;
+          this.#probeEvent = !this.#probeEvent;
+          if (
+            this.#probeEvent
+              ? this.#sendEvent(client) || this.#sendEntry(client)
+              : this.#sendEntry(client) || this.#sendEvent(client)
+          )
+            continue;
+          break;
         }
-        if (this.#outbox.inFlight >= this.#window) break;
-        const entry = this.#outbox.take();
-        if (entry === undefined) break;
-        this.#send(client, entry);
+        // Events first, but detections have a window of their own: neither keeps the other waiting for long.
+        const event = this.#sendEvent(client);
+        if (event && this.#messagesInFlight + this.#retainedInFlight >= this.#receiveMaximum) break;
+        if (!this.#sendEntry(client) && !event) break;
       }
     } finally {
       this.#pumping = false;
@@ -465,28 +674,44 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     this.#changed.emit('change');
   }
 
-  #sendStatus(client: MqttClient): void {
-    this.#statusDue = false;
-    this.#statusInFlight = true;
-    const status = this.#status ?? this.#defaultStatus();
-    let payload = Buffer.from(JSON.stringify(status));
-    if (payload.length + PACKET_OVERHEAD + 256 > this.#maximumPacketSize) {
-      // Better the bare state than none: the broker would close the connection, and the will would say `offline`.
-      const { cameras: _, ...bare } = status;
-      payload = Buffer.from(JSON.stringify(bare));
-    }
-    client.publish(
-      (this.#topics as Topics).status,
-      payload,
-      { qos: this.#maximumQos, retain: true, ...this.#properties() },
-      (error) => {
+  #sendRetained(client: MqttClient): boolean {
+    if (this.#retainedInFlight >= this.#window) return false;
+    for (const [topic, entry] of this.#retained) {
+      if (!entry.due || entry.inFlight) continue;
+      const fits = (payload: Buffer) =>
+        payload.length + Buffer.byteLength(topic) + PACKET_OVERHEAD <= this.#maximumPacketSize;
+      const payload = [entry.payload, entry.small].find((p) => p !== undefined && fits(p));
+      entry.due = false;
+      if (payload === undefined) {
+        this.#problem(oversizedError(entry.payload.length, this.#maximumPacketSize));
+        continue;
+      }
+      entry.inFlight = true;
+      this.#retainedInFlight += 1;
+      const properties = this.#properties(entry.contentType);
+      client.publish(topic, payload, { qos: this.#maximumQos, retain: true, ...properties }, (error) => {
         if (client !== this.#client) return;
-        this.#statusInFlight = false;
+        // It may have been set again meanwhile: then this is the entry that waits.
+        const now = this.#retained.get(topic) as Retained;
+        now.inFlight = false;
+        this.#retainedInFlight -= 1;
         const code = reasonCode(error);
-        if (code !== undefined) this.#problem(messageRefusedError(this.broker, (this.#topics as Topics).status, code));
+        if (code !== undefined) this.#problem(messageRefusedError(this.broker, topic, code));
+        // A state that was taken back, and is.
+        if (now.payload.length === 0 && !now.due) this.#retained.delete(topic);
         this.#acknowledged();
-      },
-    );
+      });
+      return true;
+    }
+    return false;
+  }
+
+  #sendEntry(client: MqttClient): boolean {
+    if (this.#outbox.inFlight >= this.#window) return false;
+    const entry = this.#outbox.take();
+    if (entry === undefined) return false;
+    this.#send(client, entry);
+    return true;
   }
 
   #send(client: MqttClient, entry: OutboxEntry): void {
@@ -497,7 +722,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       return;
     }
     const qos = Math.min(this.#options.qos, this.#maximumQos) as 0 | 1;
-    client.publish(entry.topic, entry.payload, { qos, ...this.#properties() }, (error) => {
+    client.publish(entry.topic, entry.payload, { qos, ...this.#properties(CONTENT_TYPE) }, (error) => {
       if (client !== this.#client) return;
       const code = reasonCode(error);
       if (code !== undefined) {
@@ -509,15 +734,107 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       } else {
         this.#outbox.done(entry);
       }
-      this.#progress = true;
-      this.#probing = false;
-      this.#window = this.#options.maxInFlight;
-      this.#acknowledged();
+      this.#progressed();
     });
   }
 
-  #properties(): { properties?: { contentType: string } } {
-    return this.#options.protocolVersion === 5 ? { properties: { contentType: CONTENT_TYPE } } : {};
+  #sendEvent(client: MqttClient): boolean {
+    const events = this.#events;
+    const next = events?.next();
+    if (events === undefined || next === undefined) return false;
+    if (events.inFlight >= this.#window) return false;
+    if (events.inFlight > 0 && events.inFlightBytes >= this.#options.maxInFlightBytes) return false;
+    if (next === 'backlog' && !this.#mayDrain()) return false;
+    const item = events.take();
+    if (item === undefined) return false;
+    const { topic, payload } = item.record;
+    const size = payload.length + Buffer.byteLength(topic) + PACKET_OVERHEAD;
+    if (size > this.#maximumPacketSize) {
+      events.hold(item);
+      this.#problem(eventTooLargeError(size, this.#maximumPacketSize));
+      return true;
+    }
+    const properties =
+      this.#options.protocolVersion === 5
+        ? {
+            properties: {
+              contentType: this.#options.eventContentType,
+              messageExpiryInterval: events.secondsLeft(item),
+            },
+          }
+        : {};
+    client.publish(topic, payload as Buffer, { qos: this.#maximumQos, ...properties }, (error) => {
+      if (client !== this.#client) return;
+      const code = reasonCode(error);
+      if (code !== undefined) {
+        this.#problem(messageRefusedError(this.broker, topic, code));
+        if (HOPELESS.includes(code)) events.drop(item, 'refused');
+        else this.#eventRefused(events, item);
+      } else if (error) {
+        return;
+      } else {
+        events.done(item);
+        this.#refusals.delete(topic);
+      }
+      this.#progressed();
+    });
+    return true;
+  }
+
+  /** Kept, and tried again later: the broker's rules may be mended. Other topics go on. */
+  #eventRefused(events: DurableOutbox, item: EventItem): void {
+    const { topic } = item.record;
+    const { reconnectMinMs, reconnectMaxMs, random } = this.#options;
+    const refusal = this.#refusals.get(topic) ?? { failures: 0, timer: undefined };
+    this.#refusals.set(topic, refusal);
+    events.holdTopic(item);
+    if (refusal.timer !== undefined) return;
+    const wait = backoffMs(refusal.failures, reconnectMinMs, reconnectMaxMs, random);
+    refusal.failures += 1;
+    refusal.timer = setTimeout(() => {
+      refusal.timer = undefined;
+      events.releaseTopic(topic);
+      this.#pump();
+    }, wait).unref();
+  }
+
+  #forgetRefusals(): void {
+    for (const [topic, { timer }] of this.#refusals) {
+      clearTimeout(timer);
+      this.#events?.releaseTopic(topic);
+    }
+    this.#refusals.clear();
+  }
+
+  /** Whether the backlog may send one more now; comes back to it by itself where not. */
+  #mayDrain(): boolean {
+    const rate = this.#options.drainPerSecond;
+    if (rate <= 0) return true;
+    const now = performance.now();
+    this.#tokens = Math.min(Math.max(1, rate / 50), this.#tokens + ((now - this.#tokensAt) * rate) / 1_000);
+    this.#tokensAt = now;
+    if (this.#tokens >= 1) {
+      this.#tokens -= 1;
+      return true;
+    }
+    this.#drainTimer ??= setTimeout(
+      () => {
+        this.#drainTimer = undefined;
+        this.#pump();
+      },
+      Math.max(5, 1_000 / rate),
+    ).unref();
+    return false;
+  }
+
+  #progressed(): void {
+    this.#progress = true;
+    if (this.#probesLeft > 0) this.#probesLeft -= 1;
+    this.#acknowledged();
+  }
+
+  #properties(contentType: string | undefined): { properties?: { contentType: string } } {
+    return this.#options.protocolVersion === 5 && contentType !== undefined ? { properties: { contentType } } : {};
   }
 
   #acknowledged(): void {
@@ -528,7 +845,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
 
   /** A broker may answer pings and yet not acknowledge; then nothing would ever move again. */
   #watchAcks(): void {
-    if (this.#outbox.inFlight === 0 && !this.#statusInFlight) {
+    if (this.#messagesInFlight + this.#retainedInFlight === 0) {
       clearTimeout(this.#ackTimer);
       this.#ackTimer = undefined;
       return;
@@ -625,6 +942,17 @@ function oversizedError(bytes: number, limit: number): EdgeError {
     hint: 'Raise the score threshold (so many detections in a frame are noise) or the limit on messages.',
     exitCode: EXIT.unavailable,
   });
+}
+
+function eventTooLargeError(bytes: number, limit: number): EdgeError {
+  return new EdgeError(
+    'ALERT_OVERSIZED',
+    `an event of ${bytes} bytes is over the broker's limit of ${limit} bytes; kept`,
+    {
+      hint: "Raise the broker's limit on packets (mosquitto: max_packet_size), or send events without pictures.",
+      exitCode: EXIT.unavailable,
+    },
+  );
 }
 
 /** Drops keys whose value is undefined, so that they do not hide a default. */

@@ -1,0 +1,52 @@
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { EdgeError, EXIT, errno } from '../types/errors.js';
+
+/** Name of the systemd credential (`LoadCredential=mqtt-password:...`, systemd.exec(5)). */
+export const PASSWORD_CREDENTIAL = 'mqtt-password';
+const MAX_BYTES = 4_096;
+
+export interface PasswordOptions {
+  /** File whose first line is the password. */
+  file?: string;
+  /** Where systemd puts credentials. Default `$CREDENTIALS_DIRECTORY`. */
+  credentialsDirectory?: string;
+}
+
+/**
+ * Where the broker's password comes from: the file, else the systemd credential `mqtt-password`, else nowhere (undefined). Never
+ * from the command line or the environment, which others can read. The function reads it anew each time, so that a changed
+ * password is used at the next attempt; it throws `EdgeError` `CREDENTIAL_UNREADABLE`.
+ */
+export function passwordSource(options: PasswordOptions = {}): (() => string) | undefined {
+  const directory = options.credentialsDirectory ?? process.env.CREDENTIALS_DIRECTORY;
+  const credential = directory === undefined || directory === '' ? undefined : join(directory, PASSWORD_CREDENTIAL);
+  const file = options.file ?? (credential !== undefined && existsSync(credential) ? credential : undefined);
+  return file === undefined ? undefined : () => firstLine(file);
+}
+
+function firstLine(file: string): string {
+  let text: string;
+  try {
+    const descriptor = openSync(file, 'r');
+    try {
+      const buffer = Buffer.alloc(MAX_BYTES);
+      text = buffer.toString('utf8', 0, readSync(descriptor, buffer));
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw unreadable(file, errno(error) ?? 'cannot be read', error);
+  }
+  const line = text.split(/\r?\n/, 1)[0] as string;
+  if (line === '') throw unreadable(file, 'its first line is empty', undefined);
+  return line;
+}
+
+function unreadable(file: string, why: string, cause: unknown): EdgeError {
+  return new EdgeError('CREDENTIAL_UNREADABLE', `password file ${file}: ${why}`, {
+    hint: 'Check the path in the configuration and who may read the file.',
+    exitCode: EXIT.config,
+    cause,
+  });
+}

@@ -1,0 +1,275 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { EdgeError, errno } from '../types/errors.js';
+import { lockState } from './state-lock.js';
+import type { StoreReply, StoreRequest } from './store-process.js';
+
+export type StoredRecord = [key: string, value: Uint8Array];
+
+export interface EventStoreOptions {
+  /** Made where it is missing; used by one process at a time. */
+  directory: string;
+  /** Longest that opening may take, ms. Default 20 000. */
+  openTimeoutMs?: number;
+  /** Longest that a commit may take before the store's process is ended, ms. Default 60 000. */
+  commitTimeoutMs?: number;
+  /** For tests that run from source: the compiled `store-process.js`. */
+  process?: string;
+}
+
+/** Why the store cannot take records now; the caller tries again later. */
+export type StoreFault = 'disk_full' | 'disk_error' | 'process_ended' | 'timeout';
+
+export class StoreError extends Error {
+  readonly fault: StoreFault;
+
+  constructor(fault: StoreFault, message: string) {
+    super(message);
+    this.fault = fault;
+  }
+}
+
+const FILE = 'outbox.mdb';
+/** Damaged files that are kept for a look, the newest. */
+const MAX_ASIDE = 3;
+/** What a damaged file does to the process that reads it. */
+const FATAL_SIGNALS: readonly string[] = ['SIGBUS', 'SIGSEGV', 'SIGABRT', 'SIGILL', 'SIGFPE'];
+/** An opening that ends in any other way this often in a row is blamed on the file too. */
+const MAX_OPEN_FAILURES = 3;
+const ENOSPC = 28;
+const EDQUOT = 122;
+const MDB_MAP_FULL = -30792;
+
+/**
+ * Records on disk, in an LMDB file that a process of its own keeps. `commit` resolves when they are written and synced.
+ * A file that is damaged, or of another version, is moved aside, what could be read of it is given back, and a fresh one
+ * takes its place. One caller, one commit at a time.
+ */
+export class EventStore {
+  readonly #options: Required<EventStoreOptions>;
+  readonly #path: string;
+  #unlock: (() => void) | undefined;
+  #child: ChildProcess | undefined;
+  #opened = false;
+  #openFailures = 0;
+  #number = 0;
+  #settle: { resolve: (ms: number) => void; reject: (error: Error) => void } | undefined;
+  /** Files moved aside, so far. */
+  movedAside = 0;
+  /** Times that the store's process was started. */
+  starts = 0;
+
+  constructor(options: EventStoreOptions) {
+    this.#options = {
+      directory: options.directory,
+      openTimeoutMs: options.openTimeoutMs ?? 20_000,
+      commitTimeoutMs: options.commitTimeoutMs ?? 60_000,
+      process: options.process ?? fileURLToPath(new URL('./store-process.js', import.meta.url)),
+    };
+    this.#path = join(options.directory, FILE);
+  }
+
+  get isOpen(): boolean {
+    return this.#opened;
+  }
+
+  /** Takes the directory for this process. Throws `EdgeError` `STATE_IN_USE`, or `StoreError`. */
+  lock(): void {
+    if (this.#unlock !== undefined) return;
+    try {
+      mkdirSync(this.#options.directory, { recursive: true, mode: 0o750 });
+      this.#unlock = lockState(this.#options.directory);
+    } catch (error) {
+      if (error instanceof EdgeError) throw error;
+      const full = ['ENOSPC', 'EDQUOT'].includes(errno(error) ?? '');
+      throw new StoreError(full ? 'disk_full' : 'disk_error', (error as Error).message);
+    }
+  }
+
+  /**
+   * Opens the file and reads it.
+   *
+   * @returns what is in it, in no order; `fresh`: those are not in the file that is open now, which is empty
+   */
+  async open(): Promise<{ records: StoredRecord[]; fresh: boolean; damage?: string }> {
+    this.lock();
+    const records: StoredRecord[] = [];
+    const damage = await this.#start(records);
+    if (damage === undefined) return { records, fresh: false };
+    this.#moveAside();
+    const again = await this.#start([]);
+    if (again !== undefined) throw new StoreError('disk_error', `a fresh store does not work either: ${again}`);
+    return { records, fresh: true, damage };
+  }
+
+  /** Writes and removes in one transaction. Resolves with the time it took, ms; rejects with `StoreError`. */
+  commit(puts: StoredRecord[], removes: string[]): Promise<number> {
+    const child = this.#child;
+    if (child === undefined || !this.#opened || this.#settle !== undefined) {
+      return Promise.reject(new StoreError('process_ended', 'the store is not open, or busy'));
+    }
+    const number = ++this.#number;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        child.kill('SIGKILL');
+        this.#lost(child, new StoreError('timeout', `the disk took more than ${this.#options.commitTimeoutMs} ms`));
+      }, this.#options.commitTimeoutMs);
+      const settle = () => {
+        clearTimeout(timer);
+        this.#settle = undefined;
+      };
+      this.#settle = {
+        resolve: (ms) => {
+          settle();
+          resolve(ms);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+      };
+      this.#send(child, { type: 'commit', number, puts, removes });
+    });
+  }
+
+  /** Ends the process at once; `open` starts another. For when the file may be at fault. */
+  abandon(): void {
+    const child = this.#child;
+    if (child === undefined) return;
+    child.kill('SIGKILL');
+    this.#lost(child, new StoreError('process_ended', 'the store is given up'));
+  }
+
+  /** Ends the process in good order, within `timeoutMs`, and gives the directory back. */
+  async close(timeoutMs: number): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    this.#opened = false;
+    this.#settle?.reject(new StoreError('process_ended', 'the store is closed'));
+    if (child !== undefined && child.exitCode === null && child.signalCode === null) {
+      const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+      this.#send(child, { type: 'close' });
+      const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+      await ended;
+      clearTimeout(timer);
+    }
+    this.#unlock?.();
+    this.#unlock = undefined;
+  }
+
+  /** Resolves with undefined when open, or with what is wrong with the file. Rejects where the file is not to blame. */
+  #start(records: StoredRecord[]): Promise<string | undefined> {
+    this.starts += 1;
+    const child = fork(this.#options.process, [this.#path], {
+      serialization: 'advanced',
+      // LMDB writes its own lines to stderr at each failed write; the failures are counted and reported here.
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      execArgv: [],
+      // Nothing of the environment is its business, but where libraries are found.
+      env: { PATH: process.env.PATH ?? '', LD_LIBRARY_PATH: process.env.LD_LIBRARY_PATH ?? '' },
+    });
+    this.#child = child;
+    return new Promise((resolve, reject) => {
+      let settled = false;
+      const settle = (act: () => void) => {
+        if (settled) return;
+        settled = true;
+        clearTimeout(timer);
+        act();
+      };
+      const blame = (message: string, fileIsDamaged: boolean, fault: StoreFault) => {
+        this.#openFailures += 1;
+        if (fileIsDamaged || this.#openFailures >= MAX_OPEN_FAILURES) {
+          this.#openFailures = 0;
+          resolve(message);
+        } else {
+          reject(new StoreError(fault, message));
+        }
+      };
+      const timer = setTimeout(() => {
+        settle(() => {
+          child.kill('SIGKILL');
+          blame(`not read within ${this.#options.openTimeoutMs} ms`, false, 'timeout');
+        });
+      }, this.#options.openTimeoutMs);
+      child.on('message', (message) => {
+        const reply = message as StoreReply;
+        switch (reply.type) {
+          case 'records':
+            if (!settled) records.push(...reply.records);
+            break;
+          case 'opened':
+            settle(() => {
+              this.#openFailures = 0;
+              this.#opened = true;
+              // While it works, a timer keeps us alive; idle, it must not.
+              child.unref();
+              child.channel?.unref();
+              resolve(undefined);
+            });
+            break;
+          case 'refused':
+            settle(() => {
+              const { code, message: text } = reply;
+              // LMDB's own codes are about the file; an errno is about the disk or the permissions.
+              if (code < 0 && code !== MDB_MAP_FULL) blame(text, true, 'disk_error');
+              else if (reply.version !== undefined) blame(text, true, 'disk_error');
+              else reject(new StoreError(faultOf(code), text));
+            });
+            break;
+          case 'done':
+            if (reply.number === this.#number) this.#settle?.resolve(reply.ms);
+            break;
+          case 'failed':
+            if (reply.number === this.#number) {
+              this.#settle?.reject(new StoreError(faultOf(reply.code), reply.message));
+            }
+            break;
+        }
+      });
+      child.on('error', (error) => {
+        settle(() => reject(new StoreError('process_ended', error.message)));
+        this.#lost(child, new StoreError('process_ended', error.message));
+      });
+      child.on('exit', (code, signal) => {
+        const how = `the store's process ended (${signal ?? `exit code ${code}`})`;
+        settle(() => blame(how, signal !== null && FATAL_SIGNALS.includes(signal), 'process_ended'));
+        this.#lost(child, new StoreError('process_ended', how));
+      });
+    });
+  }
+
+  #lost(child: ChildProcess, error: StoreError): void {
+    if (child !== this.#child) return;
+    this.#child = undefined;
+    this.#opened = false;
+    this.#settle?.reject(error);
+  }
+
+  #send(child: ChildProcess, request: StoreRequest): void {
+    // Where it does not arrive, 'exit' says so.
+    if (child.connected) child.send(request, () => {});
+  }
+
+  #moveAside(): void {
+    this.movedAside += 1;
+    const { directory } = this.#options;
+    try {
+      const stamp = new Date().toISOString().replace(/[-:.]/g, '');
+      renameSync(this.#path, join(directory, `outbox-damaged-${stamp}-${this.movedAside}.mdb`));
+      rmSync(`${this.#path}-lock`, { force: true });
+      const aside = readdirSync(directory)
+        .filter((name) => name.startsWith('outbox-damaged-'))
+        .sort();
+      for (const name of aside.slice(0, -MAX_ASIDE)) rmSync(join(directory, name), { force: true });
+    } catch (error) {
+      if (errno(error) !== 'ENOENT') throw new StoreError('disk_error', (error as Error).message);
+    }
+  }
+}
+
+function faultOf(code: number): StoreFault {
+  return code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL ? 'disk_full' : 'disk_error';
+}

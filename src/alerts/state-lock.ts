@@ -1,0 +1,61 @@
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { EdgeError, EXIT, errno } from '../types/errors.js';
+
+/**
+ * Makes sure that one process at a time uses a state directory. A file names the holder by process id and start time, so that
+ * neither a crash nor a reused id leaves it locked.
+ *
+ * Throws `EdgeError` `STATE_IN_USE`; a system error where the directory cannot be written.
+ *
+ * @returns gives the lock back
+ */
+export function lockState(directory: string): () => void {
+  const file = join(directory, 'lock');
+  const mine = holder(process.pid);
+  const draft = `${file}.${process.pid}`;
+  writeFileSync(draft, mine);
+  try {
+    // link(2) makes the file appear with its content or not at all.
+    for (let tries = 0; ; tries++) {
+      try {
+        linkSync(draft, file);
+        break;
+      } catch (error) {
+        if (errno(error) !== 'EEXIST') throw error;
+        const other = read(file);
+        const pid = Number(other.split(' ')[0]);
+        if (Number.isInteger(pid) && pid > 0 && holder(pid) === other) {
+          throw new EdgeError('STATE_IN_USE', `the state directory ${directory} is in use by process ${pid}`, {
+            hint: 'Stop the other irst-edge, or give each its own state directory.',
+            exitCode: EXIT.config,
+          });
+        }
+        if (tries >= 3) throw error;
+        rmSync(file, { force: true });
+      }
+    }
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  return () => {
+    if (read(file) === mine) rmSync(file, { force: true });
+  };
+}
+
+/** `PID START BOOT`, different for every process there ever was on this machine; empty for one that does not run. */
+function holder(pid: number): string {
+  const stat = read(`/proc/${pid}/stat`);
+  if (stat === '') return '';
+  // Field 22 of proc(5); the second field is the name, in parentheses, and may hold anything.
+  const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  return `${pid} ${start} ${read('/proc/sys/kernel/random/boot_id').trim()}`;
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}

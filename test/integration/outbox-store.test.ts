@@ -1,0 +1,415 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, open, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { open as openLmdb } from 'lmdb';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import {
+  DurableOutbox,
+  type DurableOutboxOptions,
+  type EventKind,
+  type OutboxRecord,
+} from '../../src/alerts/durable-outbox.js';
+import { encodeRecord } from '../../src/alerts/outbox-record.js';
+import type { EdgeError } from '../../src/types/errors.js';
+import { compileModule } from './compile.js';
+
+const run = promisify(execFile);
+let storeProcess: string;
+let removeModule: () => Promise<void>;
+let dir: string;
+const cleanup: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  const module = await compileModule('alerts/store-process');
+  storeProcess = module.file;
+  removeModule = module.remove;
+  dir = await mkdtemp(join(tmpdir(), 'irst-outbox-'));
+});
+afterEach(async () => {
+  for (const step of cleanup.splice(0).reverse()) await step();
+});
+afterAll(async () => {
+  await removeModule();
+  await rm(dir, { recursive: true, force: true });
+});
+
+function outbox(directory: string, options: Partial<DurableOutboxOptions> = {}) {
+  const box = new DurableOutbox({ directory, storeProcess, retryMs: 100, ...options });
+  const problems: EdgeError[] = [];
+  box.on('problem', (error) => problems.push(error));
+  cleanup.push(() => box.stop(5_000));
+  return { box, problems };
+}
+
+let seq = 0;
+function record(id: string, kind: EventKind = 'new', more: Partial<OutboxRecord> = {}): OutboxRecord {
+  seq += 1;
+  return {
+    id,
+    seq,
+    kind,
+    severity: 1,
+    topic: 't/events',
+    payload: Buffer.from(JSON.stringify({ id, kind, pad: 'x'.repeat(800) })),
+    createdAtMs: Date.now(),
+    expiresAtMs: Date.now() + 3_600_000,
+    ...more,
+  };
+}
+
+const all = (box: DurableOutbox) => {
+  const out: string[] = [];
+  for (let item = box.take(); item !== undefined; item = box.take()) {
+    out.push(`${item.record.id} ${item.record.kind}`);
+    box.done(item);
+  }
+  return out;
+};
+
+async function until(what: string, done: () => boolean): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!done()) {
+    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    await delay(10);
+  }
+}
+
+function balanced(box: DurableOutbox) {
+  const c = box.counters();
+  const sum = (o: Record<string, number>) => Object.values(o).reduce((a, b) => a + b, 0);
+  expect(sum(c.published) + c.coalesced + sum(c.dropped) + c.kept + c.waiting + c.inFlight).toBe(
+    sum(c.accepted) + c.recovered,
+  );
+  return c;
+}
+
+/** Process id of the store's process that has a file of this folder open by its command line. */
+function storePid(directory: string): number {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if (readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(join(directory, 'outbox.mdb')))
+        return Number(name);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  throw new Error('no store process');
+}
+
+/** A store with 300 events that were offered and 100 that were removed again. */
+let sample: string;
+beforeAll(async () => {
+  sample = join(dir, 'sample');
+  const box = new DurableOutbox({ directory: sample, storeProcess });
+  await box.start();
+  for (let i = 0; i < 400; i++) box.offer(record(`e${String(i).padStart(3, '0')}`));
+  expect(await box.flush(20_000)).toBe(true);
+  for (let i = 0; i < 100; i++) {
+    const item = box.take();
+    if (item !== undefined) box.done(item);
+  }
+  await box.flush(20_000);
+  await box.stop();
+  expect(box.counters()).toMatchObject({ kept: 300, waiting: 0 });
+});
+
+async function copyOfSample(): Promise<string> {
+  const directory = await mkdtemp(join(dir, 'copy-'));
+  await cp(join(sample, 'outbox.mdb'), join(directory, 'outbox.mdb'));
+  return directory;
+}
+
+describe('the store of events', () => {
+  it('offers nothing before it is on disk, and removes it after the acknowledgement', async () => {
+    const directory = await mkdtemp(join(dir, 'plain-'));
+    const { box } = outbox(directory);
+    await box.start();
+    box.offer(record('a'));
+    box.offer(record('b', 'update'));
+    // The update has nothing to wait for; the `new` waits for the disk.
+    expect(all(box)).toEqual(['b update']);
+    await until('written', () => box.next() !== undefined);
+    const item = box.take();
+    expect(item?.stored).toBe('yes');
+    const { box: other, problems } = outbox(directory);
+    await expect(other.start()).rejects.toMatchObject({ code: 'STATE_IN_USE', exitCode: 78 });
+    expect(problems).toEqual([]);
+    box.offer(record('c', 'end'));
+    await box.flush(20_000);
+    if (item !== undefined) box.done(item);
+    await box.stop();
+    expect(balanced(box)).toMatchObject({ kept: 1, store: { mode: 'disk', memoryOnly: 0 } });
+
+    const { box: next } = outbox(directory);
+    await next.start();
+    expect(next.counters()).toMatchObject({ recovered: 1, store: { skipped: { corrupt: 0, unknown_version: 0 } } });
+    expect(all(next)).toEqual(['c end']);
+    expect(await readdir(directory)).toContain('lock');
+    await next.stop();
+    expect(await readdir(directory)).not.toContain('lock');
+    balanced(next);
+  });
+
+  it('comes back with everything, the newest first, and leaves out what expired', async () => {
+    const directory = await copyOfSample();
+    const { box } = outbox(directory);
+    box.offer(record('early'));
+    await box.start();
+    expect(balanced(box)).toMatchObject({ recovered: 300, waiting: 301 });
+    await until('written', () => box.counters().store.written === 1);
+    box.online();
+    box.offer(record('fresh', 'new', { severity: 0 }));
+    await box.flush(20_000);
+    const order = all(box);
+    expect(order[0]).toBe('fresh new');
+    expect(order[1]).toBe('early new');
+    expect(order[2]).toBe('e299 new');
+    expect(order.length).toBe(302);
+    await box.stop();
+    expect(balanced(box).kept).toBe(0);
+
+    const { box: late } = outbox(await copyOfSample(), { now: () => Date.now() + 4_000_000 });
+    await late.start();
+    expect(balanced(late)).toMatchObject({ recovered: 300, waiting: 0, dropped: { expired: 300 } });
+  });
+
+  // What each does to a process that reads it, seen with lmdb 3.5.6: SIGBUS, SIGBUS, SIGABRT, SIGSEGV, SIGSEGV, an error.
+  it.each<[string, (file: string) => Promise<void>]>([
+    ['cut short to its first pages', (file) => truncate(file, 8_192)],
+    ['cut in half', async (file) => truncate(file, Math.floor((await stat(file)).size / 8192) * 4_096)],
+    ['with zeros in the middle', (file) => overwrite(file, 4 * 4_096, Buffer.alloc(60 * 4_096))],
+    ['without its first pages', (file) => overwrite(file, 0, randomBytes(8_192))],
+    ['of random bytes', (file) => writeFile(file, randomBytes(500_000))],
+    ['of text', (file) => writeFile(file, 'not a database\n'.repeat(2_000))],
+  ])('survives a file %s: moves it aside, counts it, goes on', async (_, damage) => {
+    const directory = await copyOfSample();
+    await damage(join(directory, 'outbox.mdb'));
+    const { box, problems } = outbox(directory);
+    await box.start();
+    const { recovered, store } = box.counters();
+    expect(store).toMatchObject({ mode: 'disk', movedAside: 1, starts: 2 });
+    expect(problems.map((e) => e.code)).toEqual(['OUTBOX_DAMAGED']);
+    box.offer(record('after'));
+    await box.flush(20_000);
+    await box.stop();
+    expect(balanced(box)).toMatchObject({ kept: recovered + 1 });
+    expect((await readdir(directory)).filter((name) => name.startsWith('outbox-damaged-')).length).toBe(1);
+  });
+
+  it('survives random damage', async () => {
+    for (let round = 0; round < 2; round++) {
+      const directory = await copyOfSample();
+      const file = join(directory, 'outbox.mdb');
+      const pages = Math.floor((await stat(file)).size / 4_096);
+      for (let i = 0; i < 10; i++) await overwrite(file, Math.floor(Math.random() * pages) * 4_096, randomBytes(4_096));
+      const { box } = outbox(directory);
+      await box.start();
+      box.offer(record('after'));
+      expect(await box.flush(20_000)).toBe(true);
+      expect(all(box)).toContain('after new');
+      balanced(box);
+    }
+  });
+
+  it('starts from an empty file, and from none', async () => {
+    const directory = await mkdtemp(join(dir, 'empty-'));
+    await writeFile(join(directory, 'outbox.mdb'), '');
+    const { box, problems } = outbox(directory);
+    await box.start();
+    box.offer(record('a'));
+    expect(await box.flush(20_000)).toBe(true);
+    expect(problems).toEqual([]);
+  });
+
+  it('skips and counts single records that are damaged, half written, of another version or in a wrong place', async () => {
+    const directory = await copyOfSample();
+    const db = openLmdb<Uint8Array, string>({
+      path: join(directory, 'outbox.mdb'),
+      encoding: 'binary',
+      noSubdir: true,
+      maxDbs: 1,
+      overlappingSync: false,
+    });
+    const good = encodeRecord(record('x'));
+    const flipped = Buffer.from(good);
+    flipped[100] = (flipped[100] as number) ^ 1;
+    const other = Buffer.from(good);
+    other[0] = 9;
+    await db.put('x/end', good);
+    await db.put('flipped/new', flipped);
+    await db.put('half/new', good.subarray(0, 200));
+    await db.put('none/new', Buffer.from([1]));
+    await db.put('other/new', other);
+    await db.close();
+    const { box, problems } = outbox(directory);
+    await box.start();
+    expect(balanced(box)).toMatchObject({
+      recovered: 300,
+      waiting: 300,
+      store: { movedAside: 0, skipped: { corrupt: 4, unknown_version: 1 } },
+    });
+    expect(problems).toEqual([]);
+    await box.flush(20_000);
+    await box.stop();
+    // They are gone.
+    const { box: next } = outbox(directory);
+    await next.start();
+    expect(next.counters().store.skipped).toEqual({ corrupt: 0, unknown_version: 0 });
+  });
+
+  it('moves a store of another version aside', async () => {
+    const directory = await mkdtemp(join(dir, 'version-'));
+    const path = join(directory, 'outbox.mdb');
+    const db = openLmdb<Uint8Array, string>({ path, encoding: 'binary', noSubdir: true, maxDbs: 1 });
+    await db.put('\u{1}store', Buffer.from('7'));
+    await db.close();
+    const { box, problems } = outbox(directory);
+    await box.start();
+    expect(problems.map((e) => e.message)).toEqual([expect.stringContaining('version 7')]);
+    expect(box.counters().store).toMatchObject({ mode: 'disk', movedAside: 1 });
+  });
+
+  it('goes on in memory when its process is killed, and writes everything again', async () => {
+    const directory = await mkdtemp(join(dir, 'killed-'));
+    const { box, problems } = outbox(directory, { retryMs: 50 });
+    await box.start();
+    for (let i = 0; i < 50; i++) box.offer(record(`a${i}`));
+    await box.flush(20_000);
+    process.kill(storePid(directory), 'SIGKILL');
+    for (let i = 0; i < 50; i++) box.offer(record(`b${i}`));
+    await until('written again', () => box.counters().store.starts === 2 && box.counters().store.mode === 'disk');
+    expect(await box.flush(20_000)).toBe(true);
+    expect(problems.every((e) => e.code === 'OUTBOX_DEGRADED')).toBe(true);
+    await box.stop();
+    expect(balanced(box)).toMatchObject({ kept: 100 });
+    const { box: next } = outbox(directory);
+    await next.start();
+    expect(new Set(all(next)).size).toBe(100);
+  });
+
+  it('does not wait for a disk that hangs, and takes it back when it answers', async () => {
+    const directory = await mkdtemp(join(dir, 'hang-'));
+    const { box, problems } = outbox(directory, { maxDiskWaitMs: 100 });
+    await box.start();
+    const pid = storePid(directory);
+    process.kill(pid, 'SIGSTOP');
+    cleanup.push(() => {
+      try {
+        process.kill(pid, 'SIGCONT');
+      } catch {
+        // It ended.
+      }
+    });
+    box.offer(record('a'));
+    expect(box.next()).toBeUndefined();
+    await until('sent from memory', () => box.next() !== undefined);
+    expect(balanced(box).store).toMatchObject({ mode: 'degraded', fault: 'slow_disk', memoryOnly: 1 });
+    expect(problems.map((e) => e.code)).toEqual(['OUTBOX_DEGRADED']);
+    box.offer(record('b'));
+    expect(box.take()?.record.id).toBe('b');
+    process.kill(pid, 'SIGCONT');
+    await until('back', () => box.counters().store.mode === 'disk');
+  });
+
+  it('goes on in memory where the directory cannot be used, and says so', async () => {
+    const file = join(dir, 'file');
+    await writeFile(file, '');
+    const { box, problems } = outbox(join(file, 'state'), { retryMs: 50 });
+    await box.start();
+    box.offer(record('a'));
+    expect(all(box)).toEqual(['a new']);
+    expect(balanced(box).store).toMatchObject({ mode: 'degraded', fault: 'disk_error', memoryOnly: 1 });
+    expect(problems.map((e) => e.code)).toEqual(['OUTBOX_DEGRADED']);
+    // Mended while it runs.
+    await rm(file);
+    await until('back', () => box.counters().store.mode === 'disk');
+    box.offer(record('b'));
+    expect(await box.flush(20_000)).toBe(true);
+  });
+
+  it('goes on in memory while the disk is full, and recovers when there is room', async () => {
+    if (process.getuid?.() !== 0) throw new Error('this test mounts a small tmpfs: run it as root');
+    const disk = join(dir, 'disk');
+    await mkdir(disk);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', disk]);
+    try {
+      const directory = join(disk, 'state');
+      const { box, problems } = outbox(directory, { retryMs: 50 });
+      let recovered = 0;
+      box.on('recovered', () => {
+        recovered += 1;
+      });
+      await box.start();
+      const ids: string[] = [];
+      for (let i = 0; i < 1_000; i++) {
+        const id = `e${i}`;
+        ids.push(`${id} new`);
+        box.offer(record(id));
+        if (i % 50 === 0) await delay(5);
+      }
+      await until('full', () => box.counters().store.fault === 'disk_full');
+      expect(new Set(problems.map((e) => e.code))).toEqual(new Set(['OUTBOX_DEGRADED']));
+      expect(problems.at(-1)?.message).toContain('the disk is full');
+      await until('offered from memory', () => box.counters().store.memoryOnly > 0);
+      expect(balanced(box).waiting).toBe(1_000);
+      await run('mount', ['-o', 'remount,size=16m', disk]);
+      await until('recovered', () => recovered > 0);
+      expect(await box.flush(20_000)).toBe(true);
+      expect(box.counters().store.mode).toBe('disk');
+      await box.stop();
+      expect(balanced(box).kept).toBe(1_000);
+      const { box: next } = outbox(directory);
+      await next.start();
+      expect(new Set(all(next))).toEqual(new Set(ids));
+      await next.stop(5_000);
+    } finally {
+      await run('umount', ['-l', disk]);
+    }
+  });
+
+  it('on a full disk frees space as events are acknowledged', async () => {
+    if (process.getuid?.() !== 0) throw new Error('this test mounts a small tmpfs: run it as root');
+    const disk = join(dir, 'disk2');
+    await mkdir(disk);
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', disk]);
+    try {
+      const { box } = outbox(join(disk, 'state'), { retryMs: 50 });
+      await box.start();
+      for (let i = 0; i < 1_000; i++) box.offer(record(`e${i}`));
+      await until('full', () => box.counters().store.fault === 'disk_full');
+      await until('sendable', () => box.next() !== undefined);
+      expect(new Set(all(box)).size).toBe(1_000);
+      await until('recovered', () => box.counters().store.mode === 'disk');
+      box.offer(record('again'));
+      expect(await box.flush(20_000)).toBe(true);
+      await box.stop(5_000);
+      expect(balanced(box).kept).toBe(1);
+    } finally {
+      await run('umount', ['-l', disk]);
+    }
+  });
+
+  it('gives way to the next process when the last one was killed', async () => {
+    const directory = await mkdtemp(join(dir, 'stale-'));
+    await writeFile(join(directory, 'lock'), `${process.pid} 1 another-boot`);
+    const { box } = outbox(directory);
+    await box.start();
+    expect(readFileSync(join(directory, 'lock'), 'utf8')).toMatch(new RegExp(`^${process.pid} \\d+ [0-9a-f-]{36}$`));
+    // Nothing of the making of the lock is left.
+    expect((await readdir(directory)).filter((name) => name.startsWith('lock.'))).toEqual([]);
+    expect(dirname(storeProcess)).toContain('irst-test-');
+  });
+});
+
+async function overwrite(file: string, at: number, bytes: Uint8Array): Promise<void> {
+  const handle = await open(file, 'r+');
+  const { size } = await handle.stat();
+  await handle.write(bytes, 0, Math.min(bytes.length, size - at), at);
+  await handle.close();
+}
