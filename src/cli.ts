@@ -8,6 +8,8 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'detect', load: () => import('./commands/detect.js') },
   { name: 'eval', load: () => import('./commands/eval.js') },
   { name: 'bench', load: () => import('./commands/bench.js') },
+  { name: 'watch', load: () => import('./commands/watch.js') },
+  { name: 'event-schema', load: () => import('./commands/event-schema.js') },
   { name: 'config', load: () => import('./commands/config.js') },
 ];
 

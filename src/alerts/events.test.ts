@@ -547,3 +547,10 @@ describe('whatever comes', () => {
     );
   });
 });
+
+it('makes ids for capture times with fractions of a millisecond', () => {
+  const newId = eventIds();
+  const ids = [1_795_349_950_069.991, 1_795_349_950_069.2, 0.5].map(newId);
+  expect(new Set(ids).size).toBe(3);
+  for (const id of ids) expect(id).toMatch(/^[0-9A-HJKMNP-TV-Z]{26}$/);
+});

@@ -396,7 +396,9 @@ export class EventEngine {
 
 /** Makes the ids of events; each is greater than the one before. */
 export function eventIds(): (atMs: number) => string {
-  return monotonicFactory();
+  const next = monotonicFactory();
+  // Capture times have fractions of a ms; a ULID's time has none.
+  return (atMs) => next(Math.max(0, Math.trunc(atMs)));
 }
 
 /** Wall clock at an earlier moment, by the wall clock of the frame: one step of it does not tear an event's times apart. */

@@ -24,6 +24,8 @@ export interface AlertCounters {
 export interface OutboxEntry {
   readonly topic: string;
   readonly payload: Buffer;
+  /** MIME type. */
+  readonly contentType: string;
   /** Times the connection was closed while this one was the only alert under way. */
   soloLosses: number;
 }
@@ -63,9 +65,9 @@ export class Outbox {
   }
 
   /** Accepts an alert; drops the oldest waiting ones when there is no room. */
-  offer(topic: string, payload: Buffer): void {
+  offer(topic: string, payload: Buffer, contentType = 'application/json'): void {
     this.#accepted += 1;
-    this.#queue.push({ topic, payload, soloLosses: 0 });
+    this.#queue.push({ topic, payload, contentType, soloLosses: 0 });
     this.#queuedBytes += payload.length;
     this.#trim();
   }

@@ -295,7 +295,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   }
 
   /** Accepts a message that is not retained (statistics, an answer); as `publishDetections`, and counted with them. */
-  publishMessage(topic: string, text: string | Buffer): boolean {
+  publishMessage(topic: string, text: string | Buffer, contentType: string = CONTENT_TYPE): boolean {
     if (this.#stopping || this.#state === 'stopped') {
       this.#outbox.reject('shutdown');
       return false;
@@ -306,7 +306,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       this.#problem(oversizedError(payload.length, this.#options.maxMessageBytes));
       return false;
     }
-    this.#outbox.offer(topic, payload);
+    this.#outbox.offer(topic, payload, contentType);
     this.#pump();
     return true;
   }
@@ -722,7 +722,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       return;
     }
     const qos = Math.min(this.#options.qos, this.#maximumQos) as 0 | 1;
-    client.publish(entry.topic, entry.payload, { qos, ...this.#properties(CONTENT_TYPE) }, (error) => {
+    client.publish(entry.topic, entry.payload, { qos, ...this.#properties(entry.contentType) }, (error) => {
       if (client !== this.#client) return;
       const code = reasonCode(error);
       if (code !== undefined) {

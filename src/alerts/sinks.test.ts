@@ -97,8 +97,8 @@ describe('UDP', () => {
   });
 
   it('counts and reports what the network refuses, once', async () => {
-    // Port 0 of a documentation host cannot be asked for; a name that does not resolve can.
-    const s = sink('udp://no-such-host.invalid:9');
+    // Without leave to broadcast: EACCES.
+    const s = sink('udp://255.255.255.255:9');
     const problems: EdgeError[] = [];
     s.on('problem', (error) => problems.push(error));
     s.start();
@@ -106,7 +106,7 @@ describe('UDP', () => {
     s.send(bytes('b'));
     await until(() => s.counters().dropped.failed === 2);
     expect(problems.map((e) => e.code)).toEqual(['OUTPUT_UNREACHABLE']);
-    expect(problems[0]?.message).toContain('udp://no-such-host.invalid:9');
+    expect(problems[0]?.message).toContain('udp://255.255.255.255:9');
     adds(s.counters());
   });
 

@@ -1,5 +1,6 @@
 import os from 'node:os';
 import { type Command, Option } from 'commander';
+import { runAlertBench } from '../service/alert-bench.js';
 import { createLogger } from '../service/log.js';
 import { runSession } from '../service/session.js';
 import { VERSION } from '../version.js';
@@ -8,6 +9,8 @@ import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson } from './shared.js';
 
 interface BenchOptions {
+  alerts?: true;
+  directory?: string;
   source: string;
   size: { width: number; height: number };
   frames: number;
@@ -33,12 +36,21 @@ export function register(program: Command): void {
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
     .addOption(new Option('--precision <p>', 'number format').choices(['auto', 'fp32', 'fp16']).default('auto'))
     .addOption(new Option('--rate <rate>', 'fast: as fast as it goes').choices(['fast', 'realtime']).default('fast'))
+    .option(
+      '--alerts',
+      'measure the alerts alone instead: durable outbox and MQTT, with mosquitto where it is installed',
+    )
+    .option(
+      '--directory <dir>',
+      'with --alerts: where the outbox lies, to measure that disk; default: a temporary folder',
+    )
     .option('--fps <hz>', 'frame rate of the synthetic source in real time', numberOption(0.1, 1000), 30)
     .action(bench);
 }
 
 async function bench(options: BenchOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
+  if (options.alerts) return benchAlerts(options.directory, json);
   const source = sourceFor(options.source);
   const config = configFrom({
     device: { id: 'bench' },
@@ -90,4 +102,15 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
       row('frame to subscriber less inference', report.overheadMs),
     ].join('\n'),
   );
+}
+
+async function benchAlerts(directory: string | undefined, json: boolean): Promise<void> {
+  const progress = new ProgressLine(!json);
+  const report = await runAlertBench({
+    ...(directory === undefined ? {} : { directory }),
+    signal: stopSignal(),
+    onStep: (step) => progress.show(`bench: ${step}`, true),
+  });
+  progress.clear();
+  await (json ? printJson(report) : print(JSON.stringify(report, null, 2)));
 }

@@ -50,7 +50,20 @@ describe('the schema', () => {
         severity: { base: 'warning' },
         chip: false,
       },
-      mqtt: { keepaliveSeconds: 15, connectTimeoutSeconds: 10, protocolVersion: 5, maxQueued: 1000 },
+      outputs: {
+        homeAssistant: { enabled: false, prefix: 'homeassistant' },
+        cot: { enabled: false, url: 'udp://239.2.3.1:6969', draw: 'sensor', rangeMetres: 5000, staleSeconds: 60 },
+        sapient: { enabled: false },
+        cbor: { enabled: false },
+        mavlink: { enabled: false, url: 'udp://127.0.0.1:14550', systemId: 1, componentId: 100 },
+      },
+      mqtt: {
+        keepaliveSeconds: 15,
+        connectTimeoutSeconds: 10,
+        protocolVersion: 5,
+        willTopic: 'status',
+        maxQueued: 1000,
+      },
       embeddedBroker: { host: '127.0.0.1', port: 1883 },
       log: { level: 'info' },
       topicPrefix: 'irst',
@@ -68,6 +81,19 @@ describe('the schema', () => {
       deadPixels: 0,
       borders: 'bounce',
     });
+  });
+
+  it.each([
+    ['cot', 'tcp://tak.example:8087', true],
+    ['cot', 'udp://[ff02::1]:6969', true],
+    ['cot', 'http://tak.example:8087', false],
+    ['cot', 'tcp://tak.example', false],
+    ['cot', 'tcp://tak.example:8087/path', false],
+    ['cot', 'tcp://user:secret@tak.example:8087', false],
+    ['mavlink', 'udp://192.0.2.1:14550', true],
+    ['mavlink', 'tcp://192.0.2.1:14550', false],
+  ] as const)('%s to %s: %s', (output, url, good) => {
+    expect(configSchema.safeParse({ ...minimal, outputs: { [output]: { url } } }).success).toBe(good);
   });
 
   it('gives what the sources take', () => {

@@ -288,6 +288,14 @@ const mqtt = z
     cert: path('Certificate (PEM) of this client, for mqtts; needs "key". Relative to this file.').exactOptional(),
     key: path('Private key (PEM) of this client, for mqtts; needs "cert". Relative to this file.').exactOptional(),
     protocolVersion: z.literal([5, 4]).default(5).describe('Version of the protocol: 5 is MQTT 5.0, 4 is MQTT 3.1.1.'),
+    willTopic: z
+      .enum(['status', 'available'])
+      .default('status')
+      .describe(
+        'Which topic says "offline" when the device is lost; MQTT has one Last Will a connection. status: the JSON status. ' +
+          'available: <topicPrefix>/<device id>/available, a plain word (online, stopped, offline) as Home Assistant likes it; ' +
+          'the status then keeps what the device said last.',
+      ),
     maxQueued: z
       .int()
       .min(1)
@@ -462,6 +470,117 @@ const tracker = z
   .prefault({})
   .describe('How detections become tracks.');
 
+/** `udp://239.2.3.1:6969` or `tcp://host:8087`. */
+const receiverUrl = (schemes: readonly ('udp' | 'tcp')[], description: string) =>
+  z
+    .string()
+    .max(LONGEST)
+    .refine(
+      (text) => isReceiverUrl(text, schemes),
+      `a URL ${schemes.map((scheme) => `${scheme}://host:port`).join(' or ')}`,
+    )
+    .meta({ description, pattern: `^(${schemes.join('|')})://` });
+
+const off = (description: string) => z.boolean().default(false).describe(description);
+
+const outputs = z
+  .strictObject({
+    homeAssistant: z
+      .strictObject({
+        enabled: off('Whether the device announces itself to Home Assistant, over the same broker (MQTT discovery).'),
+        prefix: z
+          .string()
+          .max(128)
+          .regex(
+            /^[A-Za-z0-9][A-Za-z0-9_.-]*(\/[A-Za-z0-9][A-Za-z0-9_.-]*)*$/,
+            'names of letters, digits, "-", "_" or "." joined by "/", such as "homeassistant"',
+          )
+          .default('homeassistant')
+          .describe('First part of the discovery topics, as set in Home Assistant.'),
+      })
+      .prefault({})
+      .describe('Home Assistant.'),
+    cot: z
+      .strictObject({
+        enabled: off('Whether events are sent as Cursor-on-Target XML, for TAK and the like.'),
+        url: receiverUrl(
+          ['udp', 'tcp'],
+          'Receiver: udp://host:port, also a multicast group, or tcp://host:port.',
+        ).default('udp://239.2.3.1:6969'),
+        position: z
+          .strictObject({
+            latitude: z.number().min(-90).max(90).describe('Latitude, WGS 84, degrees (-90 to 90), north positive.'),
+            longitude: z
+              .number()
+              .min(-180)
+              .max(180)
+              .describe('Longitude, WGS 84, degrees (-180 to 180), east positive.'),
+            altitude: z
+              .number()
+              .min(-1000)
+              .max(100_000)
+              .exactOptional()
+              .describe('Height above the WGS 84 ellipsoid, m (-1000 to 100000). Default: unknown.'),
+          })
+          .exactOptional()
+          .describe('Where the device stands. Without it, the position is given as unknown.'),
+        draw: z
+          .enum(['sensor', 'line'])
+          .default('sensor')
+          .describe(
+            'How a bearing is drawn: sensor: a narrow field of view from the device; line: a range and bearing line.',
+          ),
+        trueNorthOffsetDeg: angle(
+          'What to add to an azimuth to count it from true north, degrees (-360 to 360): declination, or heading of the platform. ' +
+            'Default: 0 where the datum is true; otherwise no bearing is drawn.',
+        ).exactOptional(),
+        rangeMetres: z
+          .number()
+          .min(1)
+          .max(100_000)
+          .default(5000)
+          .describe('How far a bearing is drawn, m (1 to 100000): the true range is not known.'),
+        staleSeconds: z
+          .number()
+          .min(1)
+          .max(86_400)
+          .default(60)
+          .describe('How long a message holds where none follows, s (1 to 86400).'),
+      })
+      .prefault({})
+      .describe('Cursor-on-Target.'),
+    sapient: z
+      .strictObject({
+        enabled: off(
+          'Whether events with a bearing are also published as SAPIENT (BSI Flex 335) detection reports in JSON, on .../events/sapient.',
+        ),
+      })
+      .prefault({})
+      .describe('SAPIENT.'),
+    cbor: z
+      .strictObject({
+        enabled: off('Whether events are also published in CBOR, on .../events/cbor, for narrow links.'),
+      })
+      .prefault({})
+      .describe('CBOR.'),
+    mavlink: z
+      .strictObject({
+        enabled: off('Whether the foremost target of each camera is sent as MAVLink CAMERA_TRACKING_IMAGE_STATUS.'),
+        url: receiverUrl(['udp'], 'Receiver: udp://host:port.').default('udp://127.0.0.1:14550'),
+        systemId: z.int().min(1).max(255).default(1).describe('System id of the vehicle (1 to 255).'),
+        componentId: z
+          .int()
+          .min(1)
+          .max(250)
+          .default(100)
+          .describe('Component id of the first camera (1 to 250); the next ones count on. 100 to 105 are cameras.'),
+      })
+      .prefault({})
+      .describe('MAVLink.'),
+  })
+  .prefault({})
+  .describe('Other forms in which events leave, beside the MQTT topics. All are off by default.');
+
 export const configSchema = z
   .strictObject({
     device: z
@@ -474,9 +593,14 @@ export const configSchema = z
     detector,
     tracker,
     alerts,
+    outputs,
     mqtt,
     embeddedBroker,
     log,
+    stateDirectory: path(
+      'Folder of this program alone, in which events wait for the broker across restarts. Relative to this file. ' +
+        'Default: $STATE_DIRECTORY (systemd), else none, and events wait in memory.',
+    ).exactOptional(),
     topicPrefix: z
       .string()
       .max(128)
@@ -496,6 +620,7 @@ export type SourceConfig = CameraConfig['source'];
 export type DetectorConfig = EdgeConfig['detector'];
 export type TrackerConfig = EdgeConfig['tracker'];
 export type AlertsConfig = EdgeConfig['alerts'];
+export type OutputsConfig = EdgeConfig['outputs'];
 export type MqttConfig = EdgeConfig['mqtt'];
 export type EmbeddedBrokerConfig = EdgeConfig['embeddedBroker'];
 export type LogConfig = EdgeConfig['log'];
@@ -510,4 +635,11 @@ export function configJsonSchema(): object {
 function isBrokerUrl(text: string): boolean {
   if (!/^mqtts?:\/\//.test(text) || !URL.canParse(text)) return false;
   return new URL(text).hostname !== '';
+}
+
+function isReceiverUrl(text: string, schemes: readonly string[]): boolean {
+  if (!schemes.some((scheme) => text.startsWith(`${scheme}://`)) || !URL.canParse(text)) return false;
+  const { hostname, port, username, password, pathname, search, hash } = new URL(text);
+  const rest = username + password + search + hash + (pathname === '/' ? '' : pathname);
+  return hostname !== '' && port !== '' && port !== '0' && rest === '';
 }

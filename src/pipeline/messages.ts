@@ -44,6 +44,8 @@ export interface StageTimings {
   total: number;
 }
 
+export const STAGES = ['normalise', 'infer', 'decode', 'track'] as const satisfies readonly (keyof StageTimings)[];
+
 export interface FrameResult {
   type: 'frame';
   sequence: number;
@@ -60,6 +62,7 @@ export interface FrameResult {
 
 /** Worker to main thread. */
 export type WorkerEvent =
+  | { type: 'threshold'; value: number }
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
@@ -69,4 +72,5 @@ export type WorkerEvent =
   | { type: 'failed'; error: PlainError; counters: FrameCounters };
 
 /** Main thread to worker. */
-export type WorkerRequest = { type: 'stop' } | { type: 'threshold'; value: number };
+/** A threshold of null: the configured one, else the model's. */
+export type WorkerRequest = { type: 'stop' } | { type: 'threshold'; value: number | null };

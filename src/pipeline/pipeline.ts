@@ -36,6 +36,7 @@ export class Pipeline {
   private readonly faults = new Map<string, number>();
 
   private threshold: number | undefined;
+  private modelThreshold: number | undefined;
 
   constructor(
     private readonly job: CameraJob,
@@ -45,9 +46,10 @@ export class Pipeline {
     this.threshold = job.threshold;
   }
 
-  /** From the next frame on. */
-  setThreshold(value: number): void {
-    this.threshold = value;
+  /** From the next frame on; null: as configured, else the model's. Answered with a `threshold` event. */
+  setThreshold(value: number | null): void {
+    this.threshold = value ?? this.job.threshold ?? this.modelThreshold;
+    if (this.threshold !== undefined) this.emit({ type: 'threshold', value: this.threshold });
   }
 
   counters(): FrameCounters {
@@ -87,7 +89,8 @@ export class Pipeline {
     const info = await source.start(signal);
     const detector = await this.parts.createDetector(this.job, info);
     try {
-      this.threshold ??= detector.manifest.decode.threshold;
+      this.modelThreshold = detector.manifest.decode.threshold;
+      this.threshold ??= this.modelThreshold;
       const threshold = this.threshold;
       const finder = new TargetFinder(this.job.tracker ?? {}, detector, info, threshold);
       const { identity: model, provider, library } = detector;

@@ -1,21 +1,31 @@
 import { EventEmitter } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { type CommandResult, Commands, type CommandValue } from '../alerts/commands.js';
+import { passwordSource } from '../alerts/credentials.js';
+import { DurableOutbox } from '../alerts/durable-outbox.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
+import { eventIds } from '../alerts/events.js';
+import { Outputs } from '../alerts/outputs.js';
 import { MqttPublisher } from '../alerts/publisher.js';
-import { detectionsMessage, statusMessage } from '../alerts/schema.js';
+import { type CommandName, statsMessage, statusMessage, type Topics, topics } from '../alerts/schema.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { EdgeError, EXIT, errno, fromPlainError } from '../types/errors.js';
 import { VERSION } from '../version.js';
+import { CameraReporter } from './camera-reporter.js';
 import type { Logger } from './log.js';
 import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
 import { SystemdNotifier } from './systemd.js';
 
 /** A worker asked to stop ends after the inference under way; with the broker's second this keeps a stop below 2 s. */
 const STOP_WORKERS_MS = 900;
-const FLUSH_MS = 800;
+const FLUSH_MS = 700;
+const OUTBOX_STOP_MS = 200;
 const STATUS_EVERY_MS = 5000;
+const STATS_EVERY_MS = 10_000;
+const SAME_PROBLEM_EVERY_MS = 10_000;
 
 interface DaemonEvents {
   /** A frame was worked, whether or not something was found. */
@@ -33,8 +43,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private publisher: MqttPublisher | undefined;
   private readonly cameras: CameraSupervisor[];
   private readonly systemd: SystemdNotifier;
-  private statusTimer: NodeJS.Timeout | undefined;
+  private outbox: DurableOutbox | undefined;
+  private commands: Commands | undefined;
+  private readonly reporters = new Map<string, CameraReporter>();
+  private readonly topics: Topics;
+  private readonly outputs: Outputs;
+  private readonly startedAt = performance.now();
+  private readonly timers: NodeJS.Timeout[] = [];
   private ready = false;
+  private reportFailedAt = Number.NEGATIVE_INFINITY;
   private stopped: Promise<'stopped' | 'hung'> | undefined;
   /** Where alerts go, without secrets; after `start`. */
   brokerUrl = '';
@@ -48,6 +65,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.cameras = config.cameras
       .filter((camera) => camera.enabled)
       .map((camera) => new CameraSupervisor(cameraJob(config, camera), supervisor));
+    this.topics = topics(config.topicPrefix, config.device.id);
+    this.outputs = new Outputs({
+      device: config.device.id,
+      prefix: config.topicPrefix,
+      cameras: this.cameras.map((c) => c.job.camera),
+      software: VERSION,
+      outputs: config.outputs,
+      onProblem: (error, suppressed) => warn(log, error, suppressed),
+    });
     this.systemd = new SystemdNotifier({
       onError: (error) => log.warn({ err: error.message }, 'systemd does not listen'),
     });
@@ -69,6 +95,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       log.info({ url }, 'embedded broker listens');
     }
     const { username, passwordFile, clientId, ca, cert, key } = config.mqtt;
+    const password = passwordSource(passwordFile === undefined ? {} : { file: passwordFile });
+    const outbox = await this.createOutbox();
+    const commands = this.createCommands();
     const publisher = new MqttPublisher({
       url,
       device: config.device.id,
@@ -79,9 +108,16 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       connectTimeoutMs: config.mqtt.connectTimeoutSeconds * 1000,
       maxQueued: config.mqtt.maxQueued,
       stopTimeoutMs: FLUSH_MS,
+      events: outbox,
+      // Home Assistant asks for the plain word.
+      availability: config.mqtt.willTopic === 'available' || config.outputs.homeAssistant.enabled,
+      subscriptions: {
+        filters: commands.filters,
+        onMessage: (topic, payload, packet) => commands.onMessage(topic, payload, packet),
+      },
       ...(clientId !== undefined && { clientId }),
       ...(username !== undefined && { username }),
-      ...(passwordFile !== undefined && { password: await readPassword(passwordFile) }),
+      ...(password !== undefined && { password }),
       ...(ca !== undefined && { ca: await readSecret(ca, 'mqtt.ca') }),
       ...(cert !== undefined && { cert: await readSecret(cert, 'mqtt.cert') }),
       ...(key !== undefined && { key: await readSecret(key, 'mqtt.key') }),
@@ -91,11 +127,28 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     publisher.start(signal);
     this.publisher = publisher;
     this.brokerUrl = publisher.broker;
+    // Without the signal: the last events are still to come when it aborts; shutDown() stops the sinks.
+    this.outputs.start();
+    for (const { topic, payload, contentType } of this.outputs.atStart()) {
+      publisher.publishState(topic, payload, contentType);
+    }
+    const newId = eventIds();
+    for (const camera of this.cameras) {
+      const settings = config.cameras.find((c) => c.id === camera.job.camera)!;
+      this.reporters.set(
+        settings.id,
+        new CameraReporter(config, settings, camera, publisher, this.outputs, this.topics, newId),
+      );
+      commands.tell('enabled', settings.id, true);
+    }
     this.publishStatus();
-    this.statusTimer = setInterval(() => this.publishStatus(), STATUS_EVERY_MS);
+    this.timers.push(
+      setInterval(() => this.publishStatus(), STATUS_EVERY_MS),
+      setInterval(() => this.publishStats(), STATS_EVERY_MS),
+    );
     await beforeCameras?.(url);
     for (const camera of this.cameras) {
-      this.follow(camera);
+      this.follow(camera, this.reporters.get(camera.job.camera)!);
       camera.start();
     }
   }
@@ -132,17 +185,21 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   private async shutDown(): Promise<'stopped' | 'hung'> {
     this.systemd.stopping();
-    clearInterval(this.statusTimer);
+    for (const timer of this.timers) clearInterval(timer);
     const outcomes = await Promise.all(this.cameras.map((c) => c.stop(STOP_WORKERS_MS)));
+    for (const reporter of this.reporters.values()) reporter.close('stopped');
+    this.commands?.stop();
     this.publishStatus();
-    await this.publisher?.stop();
+    this.publishStats();
+    await Promise.all([this.publisher?.stop(), this.outputs.stop()]);
+    await this.outbox?.stop(OUTBOX_STOP_MS);
     await this.broker?.stop();
     const hung = outcomes.includes('hung');
     if (hung) this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
     return hung ? 'hung' : 'stopped';
   }
 
-  private follow(camera: CameraSupervisor): void {
+  private follow(camera: CameraSupervisor, reporter: CameraReporter): void {
     const id = camera.job.camera;
     const log = this.log.child({ camera: id });
     camera.on('state', () => {
@@ -152,6 +209,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         this.ready = true;
         this.systemd.ready(`${id}: ${source ?? ''} on ${provider ?? ''}`);
       }
+      if (camera.threshold !== undefined) this.commands?.tell('threshold', id, camera.threshold);
       this.publishStatus();
     });
     camera.on('fault', (reason, error) => {
@@ -159,9 +217,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     });
     camera.on('restart', (error, delayMs) => {
       log.error({ code: error.code, hint: error.hint, delayMs: Math.round(delayMs) }, error.message);
+      reporter.close('reset');
     });
     camera.on('frame', (result) => {
-      this.publish(camera, result);
+      try {
+        reporter.frame(result);
+      } catch (error) {
+        // An alert that cannot be made must not take the cameras down with it.
+        this.reportFailed(log, error);
+      }
       this.emit('frame', id, result);
     });
     camera.on('done', () => {
@@ -171,23 +235,55 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     });
   }
 
-  private publish(camera: CameraSupervisor, result: FrameResult): void {
-    if (result.detections.length === 0 || !camera.model) return;
-    this.publisher?.publishDetections(
-      detectionsMessage({
-        device: this.config.device.id,
-        camera: camera.job.camera,
-        frame: result,
-        detections: result.detections,
-        model: camera.model.model,
-        provider: camera.model.provider,
-        software: VERSION,
-        latencyMs: result.timings,
-      }),
-    );
+  private reportFailed(log: Logger, error: unknown): void {
+    const now = performance.now();
+    if (now - this.reportFailedAt < SAME_PROBLEM_EVERY_MS) return;
+    this.reportFailedAt = now;
+    log.error({ err: error }, 'the alerts of a frame could not be made');
+  }
+
+  private async createOutbox(): Promise<DurableOutbox> {
+    // systemd may name several, separated by colons (systemd.exec(5)); ours is one.
+    const directory = this.config.stateDirectory ?? (process.env.STATE_DIRECTORY?.split(':')[0] || undefined);
+    const outbox = new DurableOutbox(directory === undefined ? {} : { directory: path.join(directory, 'outbox') });
+    outbox.on('problem', (error) => warn(this.log, error));
+    outbox.on('recovered', () => this.log.info('events are kept on disk again'));
+    await outbox.start();
+    this.outbox = outbox;
+    return outbox;
+  }
+
+  private createCommands(): Commands {
+    const commands = new Commands({
+      device: this.config.device.id,
+      prefix: this.config.topicPrefix,
+      cameras: this.cameras.map((c) => c.job.camera),
+      onCommand: (name, camera, value) => this.command(name, camera, value),
+      answer: (topic, payload, { retain }) => {
+        if (retain) this.publisher?.publishState(topic, payload);
+        else this.publisher?.publishMessage(topic, payload);
+      },
+    });
+    this.commands = commands;
+    return commands;
+  }
+
+  private async command(name: CommandName, id: string, value: CommandValue): Promise<CommandResult> {
+    this.log.info({ camera: id, command: name, value }, 'command');
+    const camera = this.cameras.find((c) => c.job.camera === id);
+    if (name === 'enabled') {
+      this.reporters.get(id)?.setEnabled(value === true);
+      return { ok: true, value: value === true };
+    }
+    if (name === 'threshold' && camera !== undefined) {
+      if (!camera.running) return { ok: false, error: 'the camera is not running' };
+      return { ok: true, value: await newThreshold(camera, value as number | null) };
+    }
+    return { ok: false, error: `this version has no ${name}` };
   }
 
   private publishStatus(): void {
+    for (const reporter of this.reporters.values()) reporter.state();
     this.publisher?.setStatus(
       statusMessage({
         device: this.config.device.id,
@@ -198,6 +294,30 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       }),
     );
   }
+
+  private publishStats(): void {
+    const { publisher } = this;
+    if (publisher === undefined) return;
+    const { rss, heapUsed } = process.memoryUsage();
+    const message = statsMessage({
+      atMs: Date.now(),
+      device: this.config.device.id,
+      software: VERSION,
+      uptimeSeconds: Math.round((performance.now() - this.startedAt) / 100) / 10,
+      memory: { rssBytes: rss, heapUsedBytes: heapUsed },
+      alerts: publisher.counters(),
+      cameras: [...this.reporters.values()].map((r) => r.stats()),
+    });
+    publisher.publishMessage(this.topics.stats, JSON.stringify(message));
+  }
+}
+
+/** Asks for the threshold and waits for the worker's word that it holds. */
+function newThreshold(camera: CameraSupervisor, value: number | null): Promise<number> {
+  return new Promise((resolve) => {
+    camera.once('threshold', resolve);
+    camera.setThreshold(value);
+  });
 }
 
 function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
@@ -212,16 +332,12 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       threads: config.detector.threads,
     },
     ...(threshold === undefined ? {} : { threshold }),
+    tracker: config.tracker,
   };
 }
 
 function warn(log: Logger, error: EdgeError, suppressed = 0): void {
   log.warn({ code: error.code, hint: error.hint, ...(suppressed > 0 && { suppressed }) }, error.message);
-}
-
-/** The first line, so that an editor's newline at the end is not part of the password. */
-async function readPassword(file: string): Promise<string> {
-  return (await readSecret(file, 'mqtt.passwordFile')).toString('utf8').split(/\r?\n/, 1)[0] ?? '';
 }
 
 async function readSecret(file: string, key: string): Promise<Buffer> {

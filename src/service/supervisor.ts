@@ -28,6 +28,8 @@ interface SupervisorEvents {
   state: [];
   /** The source came to its end, or the camera failed for good. Nothing follows. */
   done: [];
+  /** The worker goes by this threshold from now on. */
+  threshold: [value: number];
   /** A frame was dropped because of this. */
   fault: [reason: DropReason, error: PlainError];
   /** The worker failed and will be restarted after `delayMs`. */
@@ -52,6 +54,9 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   private lastError: PlainError | undefined;
   private window: number[] = [];
   restarts = 0;
+  /** Score from which a peak is a detection, as the worker says; before that undefined. */
+  threshold: number | undefined;
+  private wantedThreshold: number | null | undefined;
 
   constructor(
     readonly job: CameraJob,
@@ -109,21 +114,30 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     };
   }
 
+  /** Asks the worker for another threshold; null: as configured. */
+  setThreshold(value: number | null): void {
+    this.wantedThreshold = value;
+    this.ask({ type: 'threshold', value });
+  }
+
   /** Asks the worker to stop and waits. `hung`: it did not; only ending the process ends it. */
   async stop(timeoutMs: number): Promise<'stopped' | 'hung'> {
     this.stopping = true;
     clearTimeout(this.retry);
     const worker = this.worker;
     if (worker === undefined) return 'stopped';
-    const request: WorkerRequest = { type: 'stop' };
     return new Promise((resolve) => {
       const timer = setTimeout(() => resolve('hung'), timeoutMs);
       worker.once('exit', () => {
         clearTimeout(timer);
         resolve('stopped');
       });
-      worker.postMessage(request);
+      this.ask({ type: 'stop' });
     });
+  }
+
+  private ask(request: WorkerRequest): void {
+    this.worker?.postMessage(request);
   }
 
   private spawn(): void {
@@ -135,7 +149,15 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     let outcome: PlainError | 'ended' | undefined;
     worker.on('message', (event: WorkerEvent) => {
       switch (event.type) {
+        case 'threshold':
+          this.threshold = event.value;
+          this.emit('threshold', event.value);
+          this.emit('state');
+          break;
         case 'ready':
+          this.threshold = event.threshold;
+          // A worker that was restarted knows nothing of what was asked of the one before.
+          if (this.wantedThreshold !== undefined) this.setThreshold(this.wantedThreshold);
           this.everReady = true;
           this.attempts = 0;
           this.lastError = undefined;

@@ -1,21 +1,22 @@
-"""Command line of the training package: ``python -m irst_edge_training train|export``."""
+"""Command line of the training package: ``python -m irst_edge_training train|ablate|export|compare|baselines``."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import export as export_module
-from . import train as train_module
+from . import ablate, baselines, compare, export, train
+
+COMMANDS = {"train": train, "ablate": ablate, "export": export, "compare": compare, "baselines": baselines}
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="irst_edge_training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, module in (("train", train_module), ("export", export_module)):
+    for name, module in COMMANDS.items():
         sub = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.add_arguments(sub)
         sub.set_defaults(run=module.main)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     args.run(args)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from .normalise import Z_MAX, Z_MIN, frame_statistics
 
 cv2.setNumThreads(1)
+
+T = TypeVar("T")
 
 VIDEO_TRIM = 4
 """Border of the drone-ir videos that is cut off, px."""
@@ -101,8 +104,8 @@ def load_images(folder: Path, names: list[str]) -> list[Sample]:
     return samples
 
 
-def hold_out(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """(training, held out): a seeded random share of a list."""
+def hold_out(samples: list[T], share: float, seed: int) -> tuple[list[T], list[T]]:
+    """(training, held out): a seeded random share of a list (of samples, or of their names: the same split)."""
     order = np.random.default_rng(seed).permutation(len(samples))
     held = set(order[: round(len(samples) * share)].tolist())
     return [s for i, s in enumerate(samples) if i not in held], [s for i, s in enumerate(samples) if i in held]

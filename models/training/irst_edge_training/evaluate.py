@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from .data import Sample
-from .model import P2PLite
+from .model import STRIDE, P2PLite
 from .normalise import normalise
 
 
@@ -22,12 +22,15 @@ def pad_to(z: np.ndarray, multiple: int = 8) -> np.ndarray:
 
 def heat_map(model: P2PLite, image: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        logit, _ = model(torch.from_numpy(pad_to(normalise(image)))[None, None])
-    return logit[0, 0].sigmoid().numpy()
+        logit, _ = model(torch.from_numpy(pad_to(normalise(image)))[None, None].to(model.head.weight.device))
+    return logit[0, 0].sigmoid().cpu().numpy()
 
 
-def peaks(heat: np.ndarray, low: float = 0.05, suppress: float = 2.0) -> np.ndarray:
-    """[N, 3] = x, y (image px), score; by descending score. Three-point log-parabola a local maximum of 3x3."""
+def peaks(heat: np.ndarray, low: float = 0.05, suppress: float = 2.0, stride: int = STRIDE) -> np.ndarray:
+    """[N, 3] = x, y (image px), score; by descending score. Three-point log-parabola a local maximum of 3x3.
+
+    ``suppress``: cells around a kept peak that hold no other. ``stride``: image pixels a cell of ``heat``.
+    """
     top = cv2.dilate(heat, np.ones((3, 3), np.uint8))
     ys, xs = np.nonzero((heat >= top) & (heat >= low))
     order = np.argsort(-heat[ys, xs], kind="stable")
@@ -45,7 +48,7 @@ def peaks(heat: np.ndarray, low: float = 0.05, suppress: float = 2.0) -> np.ndar
             dx = float(np.clip(0.5 * (row[0] - row[2]) / cx, -0.5, 0.5)) if cx < 0 else 0.0
             dy = float(np.clip(0.5 * (col[0] - col[2]) / cy, -0.5, 0.5)) if cy < 0 else 0.0
         kept.append((x + dx, y + dy, float(heat[y, x])))
-    return np.array([(2 * (x + 0.5) - 0.5, 2 * (y + 0.5) - 0.5, s) for x, y, s in kept]).reshape(-1, 3)
+    return np.array([(stride * (x + 0.5) - 0.5, stride * (y + 0.5) - 0.5, s) for x, y, s in kept]).reshape(-1, 3)
 
 
 @dataclass
@@ -59,6 +62,14 @@ class Score:
     @property
     def f1(self) -> float:
         return 2 * self.tp / max(1, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def precision(self) -> float:
+        return self.tp / max(1, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        return self.tp / max(1, self.tp + self.fn)
 
     @property
     def rms(self) -> float:
@@ -89,10 +100,11 @@ def score(found: list[np.ndarray], samples: list[Sample], threshold: float, radi
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.02), 2)
 
 
+def inside(found: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """The peaks that lie on the image, not in its padding."""
+    height, width = image.shape
+    return found[(found[:, 0] <= width - 0.5) & (found[:, 1] <= height - 0.5)]
+
+
 def find_all(model: P2PLite, samples: list[Sample]) -> list[np.ndarray]:
-    h = [s.image.shape for s in samples]
-    out = []
-    for s, (height, width) in zip(samples, h):
-        p = peaks(heat_map(model, s.image))
-        out.append(p[(p[:, 0] <= width - 0.5) & (p[:, 1] <= height - 0.5)])
-    return out
+    return [inside(peaks(heat_map(model, s.image)), s.image) for s in samples]

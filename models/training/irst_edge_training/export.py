@@ -6,17 +6,24 @@ import argparse
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from .data import hold_out, load_images, read_list
+from .evaluate import pad_to
+from .frozen import freeze
 from .model import STRIDE, NetConfig, P2PLite, count_parameters
-from .normalise import MAD_TO_SIGMA, MIN_SCALE, STD_SHARE, Z_MAX, Z_MIN
-from .onnx_graph import Exporter
+from .normalise import MAD_TO_SIGMA, MIN_SCALE, STD_SHARE, Z_MAX, Z_MIN, normalise
+from .onnx_graph import VARIANTS, Exporter
 
 SIZES: tuple[tuple[int, int] | None, ...] = ((120, 160), (256, 256), (256, 320), (288, 384), (512, 640), None)
 """(height, width) of the static graphs; ``None``: free height and width, for the CPU."""
+
+SETS = ("NUDT-SIRST", "SIRST", "IRSTD-1K")
 
 TRAINING_DATA = [
     {"name": "NUDT-SIRST", "used": "training list, single points", "licence": "published with DNANet; none stated"},
@@ -47,16 +54,52 @@ def write_atomic(path: Path, data: bytes) -> None:
     os.replace(tmp, path)
 
 
-def export(checkpoint: Path, out: Path, name: str, threshold: float | None = None) -> dict:
-    """Writes ``out/<name>_<size>_<precision>.onnx`` and ``out/manifest.json``; returns the manifest."""
-    model, state = load_checkpoint(checkpoint)
+def parse_size(text: str) -> tuple[int, int] | None:
+    """(height, width) of ``WxH`` (multiples of 8), ``None`` of ``any``."""
+    if text == "any":
+        return None
+    parts = text.split("x")
+    if len(parts) != 2 or not all(n.isdigit() and int(n) > 0 and int(n) % 8 == 0 for n in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: give WIDTHxHEIGHT in multiples of 8, or any")
+    return int(parts[1]), int(parts[0])
+
+
+def calibration_frames(data: Path, count: int, seed: int) -> list[np.ndarray]:
+    """``count`` normalised frames from the training lists, in equal shares of the sets, none of them held out."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for i, name in enumerate(SETS):
+        names, _ = hold_out(read_list(data / name / "train.txt"), 0.1, seed)
+        share = (count + i) // len(SETS)
+        picked = [names[k] for k in rng.permutation(len(names))[:share]]
+        frames += [pad_to(normalise(s.image)) for s in load_images(data / name, picked)]
+    return frames
+
+
+def write_graphs(
+    model: P2PLite,
+    out: Path,
+    name: str,
+    sizes: Sequence[tuple[int, int] | None] = SIZES,
+    precisions: Sequence[str] = ("fp32", "fp16"),
+    variant: str = "folded",
+    frames: Sequence[np.ndarray] | None = None,
+) -> list[dict]:
+    """Writes ``out/<name>_<size>_<precision>[_<variant>].onnx``; returns what a manifest says of each file.
+
+    ``folded`` is the default and goes without a suffix. ``frames``: calibration of ``frozen``.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    if variant == "frozen" and model.config.dynamic:
+        # Once, not for every size.
+        model = freeze(model, frames or ())
     files = []
-    for size in SIZES:
+    for size in sizes:
         height, width = size if size else ("height", "width")
-        for half, precision in ((False, "fp32"), (True, "fp16")):
-            data = Exporter(model, half).build(height, width).SerializeToString(deterministic=True)
-            file = f"{name}_{f'{width}x{height}' if size else 'any'}_{precision}.onnx"
+        for precision in precisions:
+            data = Exporter(model, precision == "fp16", variant).build(height, width).SerializeToString(deterministic=True)
+            suffix = "" if variant == "folded" else f"_{variant}"
+            file = f"{name}_{f'{width}x{height}' if size else 'any'}_{precision}{suffix}.onnx"
             write_atomic(out / file, data)
             files.append(
                 {
@@ -68,6 +111,13 @@ def export(checkpoint: Path, out: Path, name: str, threshold: float | None = Non
                     "sha256": hashlib.sha256(data).hexdigest(),
                 }
             )
+    return files
+
+
+def export(checkpoint: Path, out: Path, name: str, threshold: float | None = None) -> dict:
+    """Writes ``out/<name>_<size>_<precision>.onnx`` and ``out/manifest.json``; returns the manifest."""
+    model, state = load_checkpoint(checkpoint)
+    files = write_graphs(model, out, name)
     validation = state.get("validation", {})
     manifest = {
         "schema": "irst-edge/model/1",
@@ -105,7 +155,24 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--threshold", type=float, help="score threshold (default: the one chosen on held-out training data)")
 
 
+    p.add_argument("--variant", choices=VARIANTS, default="folded", help="other than folded: .onnx files only, the manifest stays")
+    p.add_argument("--sizes", nargs="+", type=parse_size, metavar="WxH", help="sizes of a variant (any: free; default: all)")
+    p.add_argument("--precision", nargs="+", choices=("fp32", "fp16"), default=["fp32", "fp16"], help="precisions of a variant")
+    p.add_argument("--data", type=Path, help="folder with NUDT-SIRST, SIRST, IRSTD-1K: frames to calibrate frozen on")
+    p.add_argument("--calibration", type=int, default=48, help="number of training frames that frozen is calibrated on")
+
+
 def main(args: argparse.Namespace) -> None:
+    if args.variant != "folded":
+        if args.variant == "frozen" and args.data is None:
+            raise SystemExit("export: --variant frozen takes its mean over training frames: give --data")
+        model, state = load_checkpoint(args.checkpoint)
+        frames = calibration_frames(args.data, args.calibration, state.get("seed", 1)) if args.variant == "frozen" else None
+        for f in write_graphs(model, args.out, args.name, args.sizes or SIZES, args.precision, args.variant, frames):
+            print(f"{f['file']}  {f['bytes']} bytes  {f['sha256'][:12]}")
+        return
+    if args.sizes or args.precision != ["fp32", "fp16"]:
+        raise SystemExit("export: --sizes and --precision go with --variant static-sum or frozen: the manifest lists every file")
     manifest = export(args.checkpoint, args.out, args.name, args.threshold)
     for f in manifest["files"]:
         print(f"{f['file']}  {f['bytes']} bytes  {f['sha256'][:12]}")

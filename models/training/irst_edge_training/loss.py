@@ -45,7 +45,7 @@ def total_loss(logit: Tensor, logsig: Tensor, heat: Tensor, targets: Tensor, con
     if len(sample):
         x, y, s = targets[sample, slot, 0], targets[sample, slot, 1], targets[sample, slot, 2]
         cx, cy = x.round().long(), y.round().long()
-        d = torch.arange(-2, 3)
+        d = torch.arange(-2, 3, device=logit.device)
         rows, cols = (cy[:, None, None] + d[None, :, None]), (cx[:, None, None] + d[None, None, :])
         p = logit[sample[:, None, None], 0, rows, cols].sigmoid()
         weight = p**2 + 1e-8

@@ -99,16 +99,21 @@ class AODConv(nn.Module):
         gates, kernels = z[:, : 2 * c + 9].sigmoid(), z[:, 2 * c + 9 :]
         return gates[:, :c], gates[:, c : 2 * c], gates[:, 2 * c :], (kernels / self.temperature).softmax(1)
 
+    def effective_kernel(self, x: Tensor, bank: Tensor) -> Tensor:
+        """The kernel of each sample of a batch [B, C, H, W], [B, C, C, 9]; ``bank`` is ``kernel_bank()``."""
+        b, c = x.shape[:2]
+        a_c, a_f, a_s, a_w = self.attentions(x)
+        kernel = (a_w @ bank.reshape(3, -1)).view(b, c, c, 9)
+        return kernel * a_f.view(b, c, 1, 1) * a_c.view(b, 1, c, 1) * a_s.view(b, 1, 1, 9)
+
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         bank = self.kernel_bank()
         if not self.dynamic:
             return self.bn(F.conv2d(x, bank.sum(0) / 3, padding=1))
-        a_c, a_f, a_s, a_w = self.attentions(x)
-        kernel = (a_w @ bank.reshape(3, -1)).view(b, c, c, 9)
-        kernel = kernel * a_f.view(b, c, 1, 1) * a_c.view(b, 1, c, 1) * a_s.view(b, 1, 1, 9)
         # One grouped convolution serves the whole batch: sample i is group i.
-        y = F.conv2d(x.reshape(1, b * c, h, w), kernel.view(b * c, c, 3, 3).to(x.dtype), padding=1, groups=b)
+        kernel = self.effective_kernel(x, bank).view(b * c, c, 3, 3).to(x.dtype)
+        y = F.conv2d(x.reshape(1, b * c, h, w), kernel, padding=1, groups=b)
         return self.bn(y.view(b, c, h, w))
 
 

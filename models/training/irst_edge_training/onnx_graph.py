@@ -3,12 +3,13 @@
 Batch 1. Batch normalisation is folded into its convolution; each dynamic convolution becomes ONE convolution whose kernel
 is computed at run time from the attentions (legal in every opset; TensorRT >= 8.5). Channel shuffles cost no transposition:
 they are permutations that the next layer's weights absorb (``Feature.order``). Nothing in the graph depends on the image's
-size, so one builder serves static shapes and the free one. Operators: see ``OPERATORS``.
+size, so one builder serves static shapes and the free one. Operators: see ``OPERATORS``; variants: see ``VARIANTS``.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from .frozen import freeze
 from .model import AFDUnit, AODConv, CrossFusion, Down, P2PLite, Up
 
 OPSET = 17
@@ -26,6 +28,17 @@ OPERATORS = frozenset(
 )
 """Every operator that an exported graph may hold (a test refuses others)."""
 LOGSIG_RANGE = (-1.0, 2.0)
+VARIANTS = ("folded", "static-sum", "frozen")
+"""How a dynamic convolution is written.
+
+``folded``: one convolution with a run-time kernel. ``static-sum``: the same function with constant kernels only (engines
+that refuse run-time kernels, 8-bit builds). ``frozen``: the mean kernel over calibration frames, a plain convolution;
+another function, so measure it (``compare``).
+"""
+
+# The 15 own taps of the three kernels as places in a 3x3 window, in the order 3x3 | 1x3 | 3x1.
+OWN_TAPS = np.array([*range(9), 3, 4, 5, 1, 4, 7])
+OWN_KERNEL = np.array([0] * 9 + [1] * 3 + [2] * 3)
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,18 @@ class GraphBuilder:
         w = weight if isinstance(weight, str) else self.constant(weight)
         return self.op("Conv", [x, w, self.constant(bias)], name=name, strides=[stride] * 2, pads=[pad] * 4, group=group)
 
+    def shift(self, x: str, channels: int, dy: int, dx: int) -> str:
+        """``out[y, x] = in[y + dy, x + dx]``, zero outside, dy and dx in -1..1: a depthwise convolution of one tap.
+
+        Its kernel is 1 or 2 long a side with one-sided padding, so it needs neither Pad nor Slice.
+        """
+        if dy == dx == 0:
+            return x
+        weight = np.zeros((channels, 1, 1 + abs(dy), 1 + abs(dx)))
+        weight[:, 0, dy if dy > 0 else 0, dx if dx > 0 else 0] = 1
+        pads = [max(-dy, 0), max(-dx, 0), max(dy, 0), max(dx, 0)]
+        return self.op("Conv", [x, self.constant(weight)], strides=[1, 1], pads=pads, group=channels)
+
     def gemm(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
         return self.op("Gemm", [x, self.constant(weight), self.constant(bias)], transB=1)
 
@@ -89,16 +114,21 @@ class GraphBuilder:
 
 
 class Exporter:
-    """Walks a trained ``P2PLite`` in evaluation mode and writes its graph."""
+    """Walks a trained ``P2PLite`` in evaluation mode and writes its graph in one of ``VARIANTS``.
 
-    def __init__(self, model: P2PLite, half: bool = False) -> None:
+    ``frames``: normalised calibration frames [H, W], which ``frozen`` needs (see ``freeze``).
+    """
+
+    def __init__(
+        self, model: P2PLite, half: bool = False, variant: str = "folded", frames: Sequence[np.ndarray] | None = None
+    ) -> None:
+        if variant not in VARIANTS:
+            raise ValueError(f"unknown variant {variant!r}: one of {', '.join(VARIANTS)}")
+        if variant == "frozen" and model.config.dynamic:
+            model = freeze(model, frames or ())
         self.model = model
+        self.variant = variant
         self.g = GraphBuilder(half)
-        # Taps of a 3x3 kernel that the three asymmetric kernels cover: [9 + 3 + 3 own taps, 9 taps].
-        self.taps = np.zeros((15, 9))
-        self.taps[range(9), range(9)] = 1
-        self.taps[range(9, 12), [3, 4, 5]] = 1
-        self.taps[range(12, 15), [1, 4, 7]] = 1
 
     def conv_bn(self, x: Feature, seq: nn.Sequential, out_order: np.ndarray | None = None) -> Feature:
         """A static convolution; ``out_order`` lays its output channels out as the tensor it is added to."""
@@ -116,17 +146,14 @@ class Exporter:
         return Feature(self.g.op("Relu", [x.name]), x.order)
 
     def aod(self, x: Feature, m: AODConv) -> Feature:
-        """One convolution with the run-time kernel a_f a_c a_s (sum_k a_w K_k); the batch norm's scale sits in the bank.
-
-        The bank is stored by own taps, [C*C, 15] = (3x3 | 1x3 | 3x1), and spread to the 9 taps by one small product with
-        ``sum_k a_w,k P_k`` scaled by a_s.
-        """
+        """A dynamic convolution, kernel ``a_f a_c a_s sum_k a_w,k K_k``; the batch norm's scale sits in the bank."""
         g, c = self.g, m.channels
         scale, bias = fold_bn(np.ones(c), m.bn)
         if not m.dynamic:
             kernel = array(m.kernel_bank()).mean(0) * scale[:, None, None, None]
             return Feature(g.conv(x.name, kernel[:, x.order], bias, pad=1), np.arange(c))
         bank = np.concatenate([array(k).reshape(c, c, -1) for k in (m.k33, m.k13, m.k31)], 2) * scale[:, None, None]
+        bank = bank[:, x.order]
         pooled = g.reshape(g.op("GlobalAveragePool", [x.name]), [1, c])
         z = g.op("Relu", [g.gemm(pooled, array(m.squeeze.weight)[:, x.order], array(m.squeeze.bias))])
         # Heads in the order a_c (as the input lies), a_f, a_s, then the kernels' logits.
@@ -134,13 +161,49 @@ class Exporter:
         hw, hb = array(m.heads.weight), array(m.heads.bias)
         a_c, a_f, a_s = g.split(g.op("Sigmoid", [g.gemm(z, hw[rows], hb[rows])]), [c, c, 9])
         a_w = g.op("Softmax", [g.gemm(z, hw[-3:], hb[-3:])], axis=1)
+        write = self.static_sum if self.variant == "static-sum" else self.folded
+        return Feature(write(x.name, bank, bias, a_c, a_f, a_s, a_w), np.arange(c))
+
+    def folded(self, x: str, bank: np.ndarray, bias: np.ndarray, a_c: str, a_f: str, a_s: str, a_w: str) -> str:
+        """One convolution with a run-time kernel.
+
+        The bank is stored by own taps, [C*C, 15] = (3x3 | 1x3 | 3x1), and spread to the 9 taps by one small product with
+        ``sum_k a_w,k P_k`` scaled by a_s.
+        """
+        g, c = self.g, len(bias)
         spread = np.zeros((3, 15, 9))
-        spread[0, :9], spread[1, 9:12], spread[2, 12:] = self.taps[:9], self.taps[9:12], self.taps[12:]
+        spread[OWN_KERNEL, range(15), OWN_TAPS] = 1
         mix = g.op("Mul", [g.reshape(g.op("MatMul", [a_w, g.constant(spread.reshape(3, -1))]), [15, 9]), a_s])
-        kernel = g.op("MatMul", [g.constant(bank[:, x.order].reshape(c * c, 15)), mix])
+        kernel = g.op("MatMul", [g.constant(bank.reshape(c * c, 15)), mix])
         io = g.op("Mul", [g.reshape(a_f, [c, 1]), a_c])
         kernel = g.op("Mul", [kernel, g.reshape(io, [c * c, 1])])
-        return Feature(g.conv(x.name, g.reshape(kernel, [c, c, 3, 3]), bias, pad=1), np.arange(c))
+        return g.conv(x, g.reshape(kernel, [c, c, 3, 3]), bias, pad=1)
+
+    def static_sum(self, x: str, bank: np.ndarray, bias: np.ndarray, a_c: str, a_f: str, a_s: str, a_w: str) -> str:
+        """The same function with constant kernels: attentions scale activations, never weights.
+
+        ``y = a_f . sum_t shift_t( sum_k B_(k,t) (a_w,k a_s,t a_c . x) )``: a constant 1x1 convolution for each of the 15 own
+        taps (k, t), the sum of a place t shifted there. 15 C^2 + 24 C multiply-accumulates a pixel (folded: 9 C^2). No sum
+        of constant kernels weighted by scalars needs fewer than 15 C^2: the 15 products a_w,k a_s,t are linearly
+        independent functions, so place t takes as many C x C matrices as kernels cover it (4 corners 1, 4 arms 2, centre 3).
+        Shifting after the 1x1 convolutions, not before, keeps 9 C instead of 15 C channels moving, and needs no Concat.
+        """
+        g, c = self.g, len(bias)
+        kernels, taps = np.zeros((3, 15)), np.zeros((9, 15))
+        kernels[OWN_KERNEL, range(15)], taps[OWN_TAPS, range(15)] = 1, 1
+        own = g.op("Mul", [g.op("MatMul", [a_w, g.constant(kernels)]), g.op("MatMul", [a_s, g.constant(taps)])])
+        scales = g.split(g.reshape(g.op("Mul", [g.reshape(own, [15, 1]), a_c]), [1, 15 * c, 1, 1]), [c] * 15)
+        total = None
+        for t in range(9):
+            place = None
+            for k in np.flatnonzero(OWN_TAPS == t):
+                weight = g.constant(bank[:, :, k].reshape(c, c, 1, 1))
+                part = g.op("Conv", [g.op("Mul", [x, scales[k]]), weight])
+                place = part if place is None else g.op("Add", [place, part])
+            place = g.shift(place, c, t // 3 - 1, t % 3 - 1)
+            total = place if total is None else g.op("Add", [total, place])
+        total = g.op("Mul", [total, g.reshape(a_f, [1, c, 1, 1])])
+        return g.op("Add", [total, g.constant(bias.reshape(1, c, 1, 1))])
 
     def halves(self, x: Feature) -> tuple[Feature, Feature]:
         """(first half, second half) of the network's channels of ``x``, in whatever order they lie."""

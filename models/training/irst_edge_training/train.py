@@ -2,6 +2,9 @@
 
 The schedule runs on the time spent training (``--hours``) or on steps (``--steps``); both resume where a checkpoint stopped.
 Test lists are never opened: validation and the threshold come from a held-out tenth of every training list.
+
+Under torchrun (``torchrun --nproc-per-node 4 -m irst_edge_training train ...``) every process draws its own crops and gradients
+are averaged: the batch is ``--batch`` times the processes, ``--lr`` stays as given. All processes need ``--out``, for resuming.
 """
 
 from __future__ import annotations
@@ -14,16 +17,19 @@ import os
 import queue
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from .data import CropSampler, Pool, Sample, load_pools, pixel_gaussian
 from .evaluate import THRESHOLDS, find_all, score
 from .loss import LossConfig, total_loss
 from .model import NetConfig, P2PLite, count_parameters
+from .ranks import Ranks, join
 
 
 class Prefetch:
@@ -31,14 +37,20 @@ class Prefetch:
 
     def __init__(self, sampler: CropSampler) -> None:
         self.sampler = sampler
-        self.request: queue.Queue = queue.Queue()
         self.ready: queue.Queue = queue.Queue(3)
         self.size = (16, 128)
+        self.closed = False
         threading.Thread(target=self.work, daemon=True).start()
 
     def work(self) -> None:
-        while True:
+        while not self.closed:
             self.ready.put(self.sampler.batch(*self.size))
+
+    def close(self) -> None:
+        """Ends the thread: it may be waiting for room, or making the last batch."""
+        self.closed = True
+        while not self.ready.empty():
+            self.ready.get_nowait()
 
     def next(self) -> tuple[torch.Tensor, ...]:
         return tuple(torch.from_numpy(a) for a in self.ready.get())
@@ -52,7 +64,7 @@ def learning_rate(progress: float, peak: float, warm: float = 0.03) -> float:
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * t)))
 
 
-def parameter_groups(model: torch.nn.Module, decay: float) -> list[dict]:
+def parameter_groups(model: nn.Module, decay: float) -> list[dict]:
     """Weight decay on convolution kernels only: not on biases, batch norms or attention heads."""
     with_decay, without = [], []
     for name, p in model.named_parameters():
@@ -95,6 +107,20 @@ def save(path: Path, data: dict) -> None:
     os.replace(tmp, path)
 
 
+def switches(net: NetConfig, loss: LossConfig, rounded_labels: bool) -> dict:
+    """What a checkpoint records, and a resumed run must share, as ``torch.load`` gives it back."""
+    return {"config": net.to_dict(), "loss": asdict(loss), "rounded_labels": rounded_labels}
+
+
+def refuse_other_switches(path: Path, state: dict, wanted: dict) -> None:
+    """What a checkpoint does not say (it may be older than a switch) is the default."""
+    net, loss = NetConfig.from_dict(state["config"]), LossConfig(**state.get("loss", {}))
+    made = switches(net, loss, state.get("rounded_labels", False))
+    differ = [f"{k} {made[k]} (now {wanted[k]})" for k in wanted if made[k] != wanted[k]]
+    if differ:
+        raise SystemExit(f"train: {path} was trained with {'; '.join(differ)}: give the same switches or another --out")
+
+
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--smoke", action="store_true", help="a minute on synthetic scenes: does the whole chain still learn?")
     p.add_argument("--data", type=Path, help="folder with NUDT-SIRST, SIRST, IRSTD-1K, target-free, drone-ir")
@@ -111,39 +137,79 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--validate-minutes", type=float, default=10.0)
     p.add_argument("--validate-steps", type=int, default=0, help="validate every N steps as well (with --steps)")
+    add_switches(p)
 
 
-def train(args: argparse.Namespace, config: NetConfig = NetConfig(), loss_config: LossConfig = LossConfig(), pools=None) -> dict:
+def add_switches(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--no-dynamic", action="store_true", help="plain asymmetric convolutions (ablation)")
+    p.add_argument("--no-fusion", action="store_true", help="no cross-layer branches but the last (ablation)")
+    p.add_argument("--no-gate", action="store_true", help="low-level detail gates nothing (ablation)")
+    p.add_argument("--loss", choices=("quality-focal", "mse"), default=LossConfig().kind, help="of the heat map (mse: ablation)")
+    p.add_argument("--rounded-labels", action="store_true", help="label centres rounded to cells (ablation)")
+
+
+def net_config(args: argparse.Namespace) -> NetConfig:
+    return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate)
+
+
+def train(args: argparse.Namespace, config: NetConfig | None = None, loss_config: LossConfig | None = None, pools=None) -> dict:
+    """Trains to the end of the schedule; returns the last validation (of rank 0; empty elsewhere).
+
+    ``config`` and ``loss_config`` win over the switches of ``args``; ``pools`` (training, held out) over ``args.data``.
+    """
+    ranks = join()
+    try:
+        return run(args, ranks, config or net_config(args), loss_config or LossConfig(kind=args.loss), pools)
+    finally:
+        ranks.leave()
+
+
+def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: LossConfig, pools) -> dict:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     last = args.out / "last.pt"
-    log = (args.out / "log.jsonl").open("a", buffering=1)
+    chosen = switches(config, loss_config, args.rounded_labels)
 
-    model = P2PLite(config)
+    model = P2PLite(config).to(ranks.device)
     ema = copy.deepcopy(model).eval()
+
+    def tell(line: str | dict) -> None:
+        """On rank 0: prints, and what is a record goes to the log as well."""
+        if not ranks.first:
+            return
+        text = line if isinstance(line, str) else json.dumps(line)
+        print(text, flush=True)
+        if not isinstance(line, str):
+            with (args.out / "log.jsonl").open("a") as log:
+                log.write(text + "\n")
+
     optimiser = torch.optim.AdamW(parameter_groups(model, args.decay), lr=args.lr, fused=True)
     step, spent, best = 0, 0.0, -1.0
     if last.exists():
-        state = torch.load(last, weights_only=False)
+        state = torch.load(last, map_location=ranks.device, weights_only=False)
+        refuse_other_switches(last, state, chosen)
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent, best = state["step"], state["spent"], state["best"]
-        print(f"resumed {last} at step {step}, {spent / 60:.1f} min", flush=True)
+        tell(f"resumed {last} at step {step}, {spent / 60:.1f} min")
     if step == 0:
-        print(f"{count_parameters(model)} parameters", flush=True)
+        tell(f"{count_parameters(model)} parameters")
+    # Starts together: no rank reads last.pt after rank 0 began to write it.
+    replica = ranks.wrap(model)
     train_pools, held = pools if pools is not None else load_pools(args.data, args.seed)
-    print("pools:", ", ".join(f"{p.name} {len(p.samples)}" for p in train_pools), "held:", ", ".join(f"{p.name} {len(p.samples)}" for p in held), flush=True)
-    # The seed moves with the step, so a resumed run does not see the same crops again.
-    feed = Prefetch(CropSampler(train_pools, args.seed * 1_000_003 + step))
+    sizes = [", ".join(f"{p.name} {len(p.samples)}" for p in group) for group in (train_pools, held)]
+    tell(f"pools: {sizes[0]} held: {sizes[1]}")
+    # The seed moves with the step, so a resumed run does not see the same crops again, and with the rank.
+    feed = Prefetch(CropSampler(train_pools, args.seed * 1_000_003 + step + 500_009 * ranks.rank, args.rounded_labels))
 
     def progress() -> float:
         return step / args.steps if args.steps else spent / (args.hours * 3600)
 
     def snapshot() -> dict:
         return {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent,
-                "best": best, "config": config.to_dict(), "seed": args.seed}
+                "best": best, "seed": args.seed, **chosen}
 
     recent: list[float] = []
     clock = time.monotonic()
@@ -158,42 +224,42 @@ def train(args: argparse.Namespace, config: NetConfig = NetConfig(), loss_config
         model.set_temperature(max(1.0, 30.0 - 29.0 * at / 0.1))
         large = at > 1 - args.large_share
         feed.size = (max(2, args.batch // 4), args.size * 2) if large else (args.batch, args.size)
-        z, heat, targets = feed.next()
-        model.train()
-        logit, logsig = model(z)
+        z, heat, targets = (t.to(ranks.device) for t in feed.next())
+        replica.train()
+        logit, logsig = replica(z)
         loss, parts = total_loss(logit, logsig, heat, targets, loss_config)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         step += 1
+        ranks.average_buffers(model)
         update_ema(ema, model, step, args.ema)
         recent.append(float(loss.detach()))
         now = time.monotonic()
-        spent += now - clock
+        spent = ranks.from_first(spent + now - clock)
         clock = now
         done = progress() >= 1.0
         if spent - printed > 30 or done:
             left = (spent / at - spent) if at > 0 else float("nan")
             line = {"step": step, "minutes": round(spent / 60, 1), "progress": round(at, 4), "left": round(left / 60, 1),
                     "loss": round(float(np.mean(recent)), 4), "lr": round(lr, 6), **{k: round(v, 4) for k, v in parts.items()}}
-            print(json.dumps(line), flush=True)
-            log.write(json.dumps(line) + "\n")
+            tell(line)
             recent.clear()
             printed = spent
-        if spent - saved > 120 or done:
+        if ranks.first and (spent - saved > 120 or done):
             save(last, snapshot())
             saved = spent
         due = args.validate_steps and step % args.validate_steps == 0
-        if (spent - validated > args.validate_minutes * 60 or done or due) and held:
+        if ranks.first and (spent - validated > args.validate_minutes * 60 or done or due) and held:
             result = {"step": step, **validate(ema, held)}
-            print(json.dumps(result), flush=True)
-            log.write(json.dumps(result) + "\n")
+            tell(result)
             if result["f1"] >= best:
                 best = result["f1"]
-                save(args.out / "best.pt", {"ema": ema.state_dict(), "config": config.to_dict(), "step": step, "spent": spent, "validation": result, "seed": args.seed})
+                save(args.out / "best.pt", {"ema": ema.state_dict(), "step": step, "spent": spent, "validation": result, "seed": args.seed, **chosen})
             validated = spent
             clock = time.monotonic()
+    feed.close()
     return result
 
 
@@ -217,7 +283,7 @@ def main(args: argparse.Namespace) -> None:
     if args.smoke:
         args.steps, args.hours, args.batch, args.size, args.large_share, args.threads = 120, 0.0, 8, 64, 0.0, min(args.threads, 2)
         result = train(args, pools=smoke_pools(args.seed))
-        if not result["f1"] > 0.5:
+        if result and not result["f1"] > 0.5:
             raise SystemExit(f"smoke: F1 {result['f1']:.3f} after {result['step']} steps: the training chain no longer learns")
         return
     if args.data is None or (args.hours <= 0) == (args.steps <= 0):

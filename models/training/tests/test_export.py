@@ -1,5 +1,6 @@
 """ONNX against PyTorch, FP16 against FP32, and what the graph may hold."""
 
+import argparse
 import hashlib
 import json
 import tempfile
@@ -13,7 +14,8 @@ import onnxruntime as ort
 import torch
 
 from irst_edge_training.evaluate import pad_to, peaks
-from irst_edge_training.export import export, giga_flops, load_checkpoint
+from irst_edge_training.export import export, giga_flops, load_checkpoint, parse_size, write_graphs
+from irst_edge_training.frozen import freeze
 from irst_edge_training.model import NetConfig, P2PLite, count_parameters
 from irst_edge_training.normalise import normalise
 from irst_edge_training.onnx_graph import OPERATORS, Exporter
@@ -115,3 +117,76 @@ class Graph(unittest.TestCase):
             self.assertEqual([f["file"] for f in made["files"]], [f["file"] for f in shipped["files"]])
             self.assertEqual(made["decode"]["threshold"], shipped["decode"]["threshold"])
             self.assertEqual(made["input"], shipped["input"])
+
+
+class Variants(unittest.TestCase):
+    def frames(self) -> list[np.ndarray]:
+        return [pad_to(normalise(cv2.imread(str(CLIP / n), cv2.IMREAD_UNCHANGED))) for n in ("000.png", "060.png", "110.png")]
+
+    def test_static_sum_is_folded_on_random_nets(self):
+        z = np.random.default_rng(2).standard_normal((48, 64), np.float32) * 2
+        for config in (NetConfig(), NetConfig(fusion=False), NetConfig(gate=False)):
+            with self.subTest(config):
+                model = random_net(config, z)
+                graphs = [Exporter(model, variant=v).build(48, 64) for v in ("folded", "static-sum")]
+                for a, b in zip(*(run(g.SerializeToString(), z) for g in graphs)):
+                    self.assertGreater(np.ptp(a), 0.1)
+                    self.assertLessEqual(np.abs(a - b).max(), 1e-4)
+
+    def test_static_sum_is_folded_on_the_shipped_checkpoint(self):
+        model, _ = load_checkpoint(CHECKPOINT)
+        data = [Exporter(model, variant=v).build("height", "width").SerializeToString() for v in ("folded", "static-sum")]
+        for z in self.frames():
+            for a, b in zip(*(run(d, z) for d in data)):
+                self.assertLessEqual(np.abs(a - b).max(), 1e-4)
+        half = Exporter(model, True, "static-sum").build(*z.shape).SerializeToString()
+        self.assertLessEqual(np.abs(run(half, z)[0] - run(data[0], z)[0]).max(), 0.02)
+
+    def test_every_kernel_of_static_sum_and_frozen_is_constant(self):
+        z = self.frames()[0]
+        model, _ = load_checkpoint(CHECKPOINT)
+        for variant in ("static-sum", "frozen"):
+            with self.subTest(variant):
+                graph = Exporter(model, variant=variant, frames=[z]).build(64, 96).graph
+                constants = {i.name for i in graph.initializer}
+                self.assertLessEqual({n.op_type for n in graph.node}, OPERATORS)
+                convolutions = [n for n in graph.node if n.op_type == "Conv"]
+                self.assertTrue(all(set(n.input[1:]) <= constants for n in convolutions))
+                if variant == "frozen":
+                    self.assertFalse({n.op_type for n in graph.node} & {"GlobalAveragePool", "MatMul", "Gemm", "Softmax"})
+
+    def test_frozen_on_one_frame_is_exact_there_and_takes_means_over_several(self):
+        z = np.random.default_rng(3).standard_normal((2, 48, 64)).astype(np.float32) * np.float32([[[1]], [[4]]])
+        model = random_net(NetConfig(), z[0])
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        exact = run(Exporter(model).build(48, 64).SerializeToString(), z[0])[0]
+        one = run(Exporter(model, variant="frozen", frames=[z[0]]).build(48, 64).SerializeToString(), z[0])[0]
+        other = run(Exporter(model, variant="frozen", frames=[z[1]]).build(48, 64).SerializeToString(), z[0])[0]
+        self.assertLessEqual(np.abs(exact - one).max(), 1e-4)
+        self.assertGreater(np.abs(exact - other).max(), 1e-3, "kernels must depend on the frame, or freezing says nothing")
+        kernels = [[m.kernel_bank().mean(0) for m in freeze(model, f).modules() if hasattr(m, "kernel_bank")] for f in ([z[0]], [z[1]], z)]
+        for a, b, both in zip(*kernels):
+            torch.testing.assert_close(both, (a + b) / 2)
+        for k, v in model.state_dict().items():
+            self.assertTrue(torch.equal(v, before[k]), "freezing must not change the network it reads")
+        with self.assertRaisesRegex(ValueError, "calibration frame"):
+            Exporter(model, variant="frozen")
+
+    def test_files_are_named_after_the_variant_and_the_manifest_stays(self):
+        model, _ = load_checkpoint(CHECKPOINT)
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder)
+            made = write_graphs(model, out, "p2p-lite", [(256, 256)], ["fp32"], "frozen", self.frames()[:1])
+            made += write_graphs(model, out, "p2p-lite", [None], ["fp16"], "static-sum")
+            names = ["p2p-lite_256x256_fp32_frozen.onnx", "p2p-lite_any_fp16_static-sum.onnx"]
+            self.assertEqual([f["file"] for f in made], names)
+            self.assertEqual(sorted(p.name for p in out.iterdir()), names)
+            for f in made:
+                data = (out / f["file"]).read_bytes()
+                self.assertEqual((len(data), hashlib.sha256(data).hexdigest()), (f["bytes"], f["sha256"]))
+
+    def test_sizes(self):
+        self.assertEqual((parse_size("320x256"), parse_size("any")), ((256, 320), None))
+        for text in ("320", "100x256", "0x8", "ax8", "8x8x8"):
+            with self.assertRaises(argparse.ArgumentTypeError):
+                parse_size(text)

@@ -3,13 +3,20 @@
 import argparse
 import contextlib
 import io
+import json
 import tempfile
+import threading
+import time
 import unittest
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from irst_edge_training import ablate as ab
 from irst_edge_training import train as t
+from irst_edge_training.data import CropSampler, Pool, Sample
+from irst_edge_training.export import load_checkpoint
 
 
 def arguments(out: Path, *more: str) -> argparse.Namespace:
@@ -45,3 +52,87 @@ class Train(unittest.TestCase):
         self.assertEqual(max(rates), rates[3])
         self.assertAlmostEqual(rates[-1], 0.01)
         self.assertTrue(all(a >= b for a, b in zip(rates[3:], rates[4:])))
+
+
+SHORT = ("--batch", "2", "--size", "32", "--large-share", "0", "--steps", "2")
+
+
+class Switches(unittest.TestCase):
+    def test_each_is_recorded_and_read_back(self):
+        pools = t.smoke_pools(1)
+        pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+        cases = {
+            "--no-dynamic": lambda s: s["config"]["dynamic"],
+            "--no-fusion": lambda s: s["config"]["fusion"],
+            "--no-gate": lambda s: s["config"]["gate"],
+            "--loss=mse": lambda s: s["loss"]["kind"] != "mse",
+            "--rounded-labels": lambda s: not s["rounded_labels"],
+        }
+        for switch, still_default in cases.items():
+            with self.subTest(switch), tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+                t.train(arguments(Path(folder), *SHORT, switch), pools=pools)
+                for name in ("best.pt", "last.pt"):
+                    self.assertFalse(still_default(torch.load(Path(folder) / name, weights_only=False)))
+                model, _ = load_checkpoint(Path(folder) / "best.pt")
+                self.assertEqual(model.config, t.net_config(arguments(Path(folder), switch)))
+                # The same switch resumes, without it the run is refused.
+                t.train(arguments(Path(folder), *SHORT, "--steps", "3", switch), pools=pools)
+                with self.assertRaisesRegex(SystemExit, "same switches"):
+                    t.train(arguments(Path(folder), *SHORT, "--steps", "4"), pools=pools)
+
+    def test_defaults_resume_a_checkpoint_from_before_the_switches(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            pools = t.smoke_pools(1)[0], []
+            t.train(arguments(Path(folder), *SHORT), pools=pools)
+            last = Path(folder) / "last.pt"
+            state = torch.load(last, weights_only=False)
+            torch.save({k: v for k, v in state.items() if k not in ("loss", "rounded_labels")}, last)
+            t.train(arguments(Path(folder), *SHORT, "--steps", "3"), pools=pools)
+            self.assertEqual(torch.load(last, weights_only=False)["step"], 3)
+
+    def test_rounded_labels_lie_on_cell_centres(self):
+        scene = Sample("one", np.full((96, 96), 90, np.uint8), np.array([[40.3, 51.2]]), np.ones(1))
+        sampler = CropSampler([Pool("one", [scene], 1.0)], 1, rounded_labels=True)
+        points = np.concatenate([sampler.crop(64)[2] for _ in range(20)])
+        cells = (points + 0.5) / 2 - 0.5
+        self.assertGreater(len(points), 0)
+        np.testing.assert_allclose(cells, np.round(cells), atol=1e-9)
+
+    def test_feed_ends_its_thread(self):
+        feed = t.Prefetch(CropSampler(t.smoke_pools(1)[0], 1))
+        feed.size = (1, 32)
+        feed.next()
+        before = threading.active_count()
+        feed.close()
+        for _ in range(200):
+            if threading.active_count() < before:
+                return
+            time.sleep(0.05)
+        self.fail("the thread that makes batches goes on")
+
+
+class Ablate(unittest.TestCase):
+    def arguments(self, out: Path, *more: str) -> argparse.Namespace:
+        parser = argparse.ArgumentParser()
+        ab.add_arguments(parser)
+        return parser.parse_args(["--out", str(out), "--threads", "1", *SHORT, *more])
+
+    def test_runs_resume_and_make_a_table(self):
+        pools = t.smoke_pools(1)
+        pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            out = Path(folder)
+            first = ab.ablate(self.arguments(out, "--runs", "full", "--seeds", "1", "2"), pools)
+            stamp = (out / "full-1" / "last.pt").stat().st_mtime_ns
+            rows = ab.ablate(self.arguments(out, "--runs", "full", "no-dynamic", "mse"), pools)
+            self.assertEqual((out / "full-1" / "last.pt").stat().st_mtime_ns, stamp, "what is done is not trained again")
+            self.assertEqual(rows[0], first[0])
+            self.assertEqual([(r["run"], r["seed"], r["steps"]) for r in rows], [("full", 1, 2), ("no-dynamic", 1, 2), ("mse", 1, 2)])
+            self.assertLess(rows[1]["parameters"], rows[0]["parameters"])
+            self.assertEqual(json.loads((out / "mse-1" / "result.json").read_text()), rows[2])
+            self.assertEqual(torch.load(out / "mse-1" / "best.pt", weights_only=False)["loss"]["kind"], "mse")
+            lines = ab.table([*first, *rows[1:]]).splitlines()
+            self.assertEqual(len(lines), 2 + 3)
+            self.assertIn("±", lines[2])
+            with self.assertRaisesRegex(SystemExit, "another budget"):
+                ab.ablate(self.arguments(out, "--runs", "full", "--steps", "9"), pools)

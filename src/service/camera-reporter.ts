@@ -1,0 +1,168 @@
+import { type EventCounters, EventEngine } from '../alerts/events.js';
+import type { Outputs } from '../alerts/outputs.js';
+import type { MqttPublisher } from '../alerts/publisher.js';
+import {
+  type CameraStats,
+  cameraStateMessage,
+  detectionsMessage,
+  type EventMessage,
+  severityRank,
+  type Topics,
+} from '../alerts/schema.js';
+import type { Zone } from '../alerts/zones.js';
+import type { CameraConfig, EdgeConfig } from '../config/schema.js';
+import { type FrameResult, STAGES } from '../pipeline/messages.js';
+import { Percentiles } from '../util/percentiles.js';
+import { VERSION } from '../version.js';
+import type { CameraSupervisor } from './supervisor.js';
+
+/** How long an event may wait for the broker before it is worth nothing, ms: `new` and `end` a day, an update a minute. */
+const EVENT_LIFE_MS = 24 * 3600 * 1000;
+const UPDATE_LIFE_MS = 60_000;
+const STAGE_SAMPLES = 4096;
+
+/** What one camera tells the world: detections of each frame, events of its tracks, its state. */
+export class CameraReporter {
+  private readonly engine: EventEngine;
+  private readonly stages = Object.fromEntries(
+    [...STAGES, 'total' as const].map((stage) => [stage, new Percentiles(STAGE_SAMPLES)]),
+  ) as Record<(typeof STAGES)[number] | 'total', Percentiles>;
+  private readonly device: string;
+  private readonly id: string;
+
+  constructor(
+    private readonly config: EdgeConfig,
+    camera: CameraConfig,
+    private readonly supervisor: CameraSupervisor,
+    private readonly publisher: MqttPublisher,
+    private readonly outputs: Outputs,
+    private readonly topics: Topics,
+    newId: (atMs: number) => string,
+  ) {
+    const { alerts } = config;
+    this.device = config.device.id;
+    this.id = camera.id;
+    this.engine = new EventEngine({
+      device: this.device,
+      camera: camera.id,
+      software: VERSION,
+      newId,
+      updateIntervalMs: alerts.updateIntervalSeconds * 1000,
+      zones: (camera.zones ?? []).map(toZone),
+      severity: { base: alerts.severity.base, rules: alerts.severity.rules ?? [] },
+      stationary: alerts.stationary,
+      ...(alerts.quietHours && { quietHours: alerts.quietHours }),
+      ...(camera.intrinsics && { intrinsics: camera.intrinsics }),
+      ...(camera.mount && { mount: camera.mount }),
+    });
+  }
+
+  get enabled(): boolean {
+    return this.engine.enabled;
+  }
+
+  frame(result: FrameResult): void {
+    const running = this.supervisor.model;
+    if (running === undefined) return;
+    for (const stage of [...STAGES, 'total' as const]) this.stages[stage].add(result.timings[stage]);
+    const { model, provider } = running;
+    if (this.config.alerts.detectionsTopic && result.detections.length > 0) {
+      this.publisher.publishDetections(
+        detectionsMessage({
+          device: this.device,
+          camera: this.id,
+          frame: result,
+          detections: result.detections,
+          model,
+          provider,
+          software: VERSION,
+          latencyMs: result.timings,
+        }),
+      );
+    }
+    const { captured, processed } = this.supervisor.counters();
+    const { sequence, captureMonotonicNs, capturedAtMs, width, height, timings: latencyMs } = result;
+    this.send(
+      this.engine.update(result.tracks, {
+        sequence,
+        captureMonotonicNs,
+        capturedAtMs,
+        width,
+        height,
+        dropped: Math.max(0, captured - processed),
+        latencyMs,
+        model,
+        provider,
+      }),
+    );
+  }
+
+  setEnabled(enabled: boolean): void {
+    this.send(this.engine.setEnabled(enabled));
+    this.state();
+  }
+
+  /** Ends what is open: the worker starts anew, or the program stops. */
+  close(reason: 'stopped' | 'reset'): void {
+    this.send(this.engine.close(reason));
+  }
+
+  /** Publishes the retained state. */
+  state(): void {
+    const { id: _, ...status } = this.supervisor.status();
+    const threshold = this.supervisor.threshold;
+    const message = cameraStateMessage({
+      atMs: Date.now(),
+      device: this.device,
+      camera: this.id,
+      software: VERSION,
+      ...status,
+      enabled: this.engine.enabled,
+      ...(threshold === undefined ? {} : { threshold }),
+      tracks: this.counters().tracks,
+    });
+    this.publisher.publishState(this.topics.state(this.id), JSON.stringify(message));
+  }
+
+  counters(): EventCounters {
+    return this.engine.counters();
+  }
+
+  stats(): CameraStats {
+    const { fps, frames } = this.supervisor.status();
+    const { tracks, updates } = this.counters();
+    return {
+      camera: this.id,
+      ...(fps === undefined ? {} : { fps }),
+      ...(frames === undefined ? {} : { frames }),
+      invalidCells: this.supervisor.counters().invalidCells,
+      tracks,
+      updates,
+      latencyMs: Object.fromEntries(Object.entries(this.stages).map(([stage, p]) => [stage, p.summary()])),
+    };
+  }
+
+  private send(events: readonly EventMessage[]): void {
+    const now = Date.now();
+    for (const event of events) {
+      this.publisher.publishEvent({
+        id: event.id,
+        seq: event.seq,
+        kind: event.type,
+        severity: severityRank(event.severity),
+        topic: this.topics.events(this.id),
+        payload: Buffer.from(JSON.stringify(event)),
+        createdAtMs: now,
+        expiresAtMs: now + (event.type === 'update' ? UPDATE_LIFE_MS : EVENT_LIFE_MS),
+      });
+      for (const { topic, payload, contentType } of this.outputs.event(event)) {
+        this.publisher.publishMessage(topic, payload, contentType);
+      }
+    }
+  }
+}
+
+/** The schema holds each point to two numbers; its type cannot say so. */
+function toZone({ name, kind, polygon }: NonNullable<CameraConfig['zones']>[number]): Zone {
+  return { name, kind, polygon: polygon.map(([x = 0, y = 0]) => [x, y]) };
+}
