@@ -4,7 +4,11 @@ import path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { ConfigInvalidError, type ConfigIssue, formatIssue } from '../config/issue.js';
 import { EdgeError, EXIT, type ExitCode, errno, toPlainError } from '../types/errors.js';
+import { cleanUp } from '../util/fatal.js';
 import { VERSION } from '../version.js';
+
+/** Longest wait for workers to stop before a fault ends the process. */
+const CLEAN_UP_MS = 2500;
 
 /** Options that every command takes, before or after its name. */
 export interface GlobalOptions {
@@ -199,6 +203,7 @@ function namedCommand(program: Command, args: readonly string[]): string {
 async function fail(error: unknown, options: GlobalOptions): Promise<void> {
   const code: ExitCode = toPlainError(error).exitCode;
   process.exitCode = code;
+  await cleanUp(CLEAN_UP_MS);
   await write(options.json ? process.stdout : process.stderr, `${formatError(error, options)}\n`);
   process.exit(code);
 }

@@ -13,6 +13,7 @@ import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { EdgeError, EXIT, errno, fromPlainError } from '../types/errors.js';
+import { onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
 import { CameraReporter } from './camera-reporter.js';
 import type { Logger } from './log.js';
@@ -50,6 +51,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private readonly outputs: Outputs;
   private readonly startedAt = performance.now();
   private readonly timers: NodeJS.Timeout[] = [];
+  private forgetFatal: (() => void) | undefined;
   private ready = false;
   private reportFailedAt = Number.NEGATIVE_INFINITY;
   private stopped: Promise<'stopped' | 'hung'> | undefined;
@@ -85,6 +87,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
    */
   async start(signal: AbortSignal, beforeCameras?: (brokerUrl: string) => Promise<void>): Promise<void> {
     const { config, log } = this;
+    this.forgetFatal = onFatal(() => this.stop());
     let url = config.mqtt.url;
     let protocolVersion = config.mqtt.protocolVersion;
     if (url === undefined) {
@@ -184,6 +187,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   }
 
   private async shutDown(): Promise<'stopped' | 'hung'> {
+    this.forgetFatal?.();
     this.systemd.stopping();
     for (const timer of this.timers) clearInterval(timer);
     const outcomes = await Promise.all(this.cameras.map((c) => c.stop(STOP_WORKERS_MS)));

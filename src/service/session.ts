@@ -62,14 +62,16 @@ export async function runSession(
   const overhead = new Percentiles();
   const stages = { normalise: new Percentiles(), infer: new Percentiles(), decode: new Percentiles() };
   let frames = 0;
+  let sent = 0;
   let alerts = 0;
   let detections = 0;
   let first = 0;
   let last = 0;
   let counted = 0;
 
-  daemon.on('frame', (_, { timings }) => {
+  daemon.on('frame', (_, { timings, detections: found }) => {
     frames++;
+    if (found.length > 0) sent++;
     last = performance.now();
     if (frames <= WARM_UP_FRAMES) first = last;
     else {
@@ -101,7 +103,7 @@ export async function runSession(
     await finished;
     // The last alerts are still on their way through the broker.
     const deadline = performance.now() + DRAIN_MS;
-    while (alerts < (daemon.snapshot().alerts?.accepted ?? 0) && performance.now() < deadline) await delay(5);
+    while (alerts < sent && performance.now() < deadline) await delay(5);
     const failure = daemon.failure;
     if (failure) throw failure;
     const running = daemon.model(camera);

@@ -1,12 +1,12 @@
-"""Command line of the training package: ``python -m irst_edge_training train|ablate|export|compare|baselines``."""
+"""Command line of the training package: ``python -m irst_edge_training train|ablate|export|compare|baselines|lists``."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import ablate, baselines, compare, export, train
+from . import ablate, baselines, compare, export, lists, train
 
-COMMANDS = {"train": train, "ablate": ablate, "export": export, "compare": compare, "baselines": baselines}
+COMMANDS = {"train": train, "ablate": ablate, "export": export, "compare": compare, "baselines": baselines, "lists": lists}
 
 
 def main(words: list[str] | None = None) -> None:

@@ -89,3 +89,24 @@ class Scoring(unittest.TestCase):
         s = score([np.array([[30, 40, 0.9], [100, 100, 0.8], [5, 5, 0.1]])], [scene([(30, 40), (150, 150)])], 0.5)
         self.assertEqual((s.tp, s.fp, s.fn), (1, 1, 1))
         self.assertAlmostEqual(s.f1, 0.5)
+
+    def test_written_lists_are_what_training_holds_out(self):
+        from irst_edge_training.data import load_pools
+        from irst_edge_training.lists import held_out_names
+
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            for name in ("NUDT-SIRST", "SIRST", "IRSTD-1K", "target-free"):
+                (root / name / "images").mkdir(parents=True)
+                names = [f"{name}-{i}.png" for i in range(20)]
+                for n in names:
+                    cv2.imwrite(str(root / name / "images" / n), np.full((8, 8), 9, np.uint8))
+                (root / name / "points.json").write_text("{}")
+                (root / name / ("list.txt" if name == "target-free" else "train.txt")).write_text("\n".join(names))
+            (root / "drone-ir").mkdir()
+            (root / "drone-ir" / "boxes.json").write_text(json.dumps({f"v{i}": [] for i in range(10)}))
+            _, held = load_pools(root, 7, videos=False)
+            names = held_out_names(root, 7)
+            for pool in held:
+                self.assertEqual([s.name for s in pool.samples], names[pool.name])
+            self.assertEqual(names["drone-ir"], ["v4", "v9"])
