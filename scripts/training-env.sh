@@ -14,7 +14,7 @@ if ! python3 -m venv .venv >/dev/null 2>&1; then
   fi
 fi
 echo "training-env: installing PyTorch, ONNX and friends into models/training/.venv" >&2
-# One retry: a local package folder (pip's find-links) serves machines without an index, and need not wait for one.
+# One retry: fail soon where there is no index.
 if ! .venv/bin/pip install --quiet --disable-pip-version-check --retries 1 --prefer-binary -e . >.venv/pip.log 2>&1; then
   tail -n 20 .venv/pip.log >&2
   echo "training-env: pip could not install the packages named in models/training/pyproject.toml" >&2

@@ -80,7 +80,7 @@ export function asyncApiDocument(): object {
       address: address.stats,
       message: 'stats',
       action: 'send',
-      qos: 0,
+      qos: 1,
       retain: false,
       summary: 'Figures of the device, every few seconds.',
     },

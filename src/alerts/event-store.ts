@@ -47,7 +47,11 @@ const MDB_MAP_FULL = -30792;
  * A file that is damaged, or of another version, is moved aside, what could be read of it is given back, and a fresh one
  * takes its place. One caller, one commit at a time.
  */
+/** How long a killed process may take to be gone, ms. */
+const KILLED_MS = 200;
+
 export class EventStore {
+  #closed = false;
   readonly #options: Required<EventStoreOptions>;
   readonly #path: string;
   #unlock: (() => void) | undefined;
@@ -94,9 +98,12 @@ export class EventStore {
    * @returns what is in it, in no order; `fresh`: those are not in the file that is open now, which is empty
    */
   async open(): Promise<{ records: StoredRecord[]; fresh: boolean; damage?: string }> {
+    this.#closed = false;
     this.lock();
     const records: StoredRecord[] = [];
     const damage = await this.#start(records);
+    // A process that close() ended says nothing of the file.
+    if (this.#closed) throw new StoreError('process_ended', 'the store is closed');
     if (damage === undefined) return { records, fresh: false };
     this.#moveAside();
     const again = await this.#start([]);
@@ -145,15 +152,26 @@ export class EventStore {
   /** Ends the process in good order, within `timeoutMs`, and gives the directory back. */
   async close(timeoutMs: number): Promise<void> {
     const child = this.#child;
+    this.#closed = true;
     this.#child = undefined;
     this.#opened = false;
     this.#settle?.reject(new StoreError('process_ended', 'the store is closed'));
     if (child !== undefined && child.exitCode === null && child.signalCode === null) {
-      const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-      this.#send(child, { type: 'close' });
-      const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
-      await ended;
-      clearTimeout(timer);
+      // Nothing else may keep the program alive now, and a child in uninterruptible I/O does not even die of SIGKILL.
+      child.ref();
+      child.channel?.ref();
+      let kill: NodeJS.Timeout | undefined;
+      let giveUp: NodeJS.Timeout | undefined;
+      await new Promise<void>((resolve) => {
+        child.once('exit', () => resolve());
+        this.#send(child, { type: 'close' });
+        kill = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+        giveUp = setTimeout(resolve, timeoutMs + KILLED_MS);
+      });
+      clearTimeout(kill);
+      clearTimeout(giveUp);
+      child.unref();
+      child.channel?.unref();
     }
     this.#unlock?.();
     this.#unlock = undefined;

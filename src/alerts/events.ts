@@ -87,7 +87,7 @@ export interface EventFrame {
   capturedAtMs: number;
   width: number;
   height: number;
-  /** Frames captured but not processed since the source started. */
+  /** Frames captured but not processed since the program started. */
   dropped?: number;
   /** The flat-field correction runs or settles. */
   ffc?: boolean;

@@ -225,6 +225,13 @@ export class FfmpegSource implements FrameSource {
         exitCode: input.path === undefined ? EXIT.unavailable : EXIT.dataError,
       });
     }
+    // A live stream has no end: whoever sent it went away, and may come back.
+    else if (this.live) {
+      this.failure = new EdgeError('SOURCE_FAILED', `${input.name} ended: the other side closed the stream`, {
+        hint: 'Check the camera and the network; it is opened again.',
+        exitCode: EXIT.unavailable,
+      });
+    }
     if (this.failure !== undefined) throw this.failure;
     return null;
   }

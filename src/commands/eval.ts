@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { readDataset } from '../eval/dataset.js';
 import { evaluate } from '../eval/evaluate.js';
 import { readSequences, runSequences, syntheticSequences } from '../eval/sequence-run.js';
@@ -39,7 +39,7 @@ export function register(program: Command): void {
     .option('--subpixel', 'measure positions on targets put into the target-free pictures of --data instead')
     .option('--list <file>', 'names of the images to take, one a line; default: all')
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
-    .option('--precision <p>', 'fp32 or fp16', 'fp32')
+    .addOption(new Option('--precision <p>', 'number format').choices(['fp32', 'fp16']).default('fp32'))
     .option('--radius <px>', 'farthest a hit may be from its target', numberOption(0.1, 100), 5)
     .option('--threshold <score>', "least score of a detection; default: the model's own", numberOption(0, 1))
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)

@@ -3,9 +3,9 @@ import { loadConfig } from '../config/load.js';
 import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { Daemon } from '../service/daemon.js';
 import { createLogger } from '../service/log.js';
-import { EdgeError, EXIT } from '../types/errors.js';
+import { EdgeError } from '../types/errors.js';
 import { configFrom, manifestPath, sourceFor, stopSignal } from './inputs.js';
-import { printNote, usageError } from './shared.js';
+import { formatError, globalOptions, printNote, usageError } from './shared.js';
 
 interface RunOptions {
   config?: string;
@@ -36,7 +36,7 @@ export function register(program: Command): void {
     .action(run);
 }
 
-async function run(options: RunOptions): Promise<void> {
+async function run(options: RunOptions, command: Command): Promise<void> {
   if (options.input !== undefined && options.config !== undefined)
     throw usageError('give --config or --input, not both');
   if (options.input === undefined && options.mqtt !== undefined) throw usageError('--mqtt goes with --input');
@@ -53,13 +53,17 @@ async function run(options: RunOptions): Promise<void> {
     await finished;
   } catch (error) {
     await daemon.stop();
-    throw error;
+    // A signal during the start is a stop, whatever it interrupted.
+    if (!signal.aborted) throw error;
   }
   const outcome = await daemon.stop();
   const { cameras, alerts } = daemon.snapshot();
   log.info({ frames: cameras.map((c) => ({ camera: c.id, ...c.frames })), alerts }, 'stopped');
   if (outcome === 'hung') {
-    throw new EdgeError('WORKER_HUNG', 'a worker did not stop in time', { exitCode: EXIT.software });
+    const error = new EdgeError('WORKER_HUNG', 'a worker did not stop in time; the process is killed');
+    await printNote(formatError(error, globalOptions(command)));
+    // exit() would wait for the worker, or abort inside its native code.
+    process.kill(process.pid, 'SIGKILL');
   }
   if (daemon.failure) throw daemon.failure;
 }

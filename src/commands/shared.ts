@@ -200,7 +200,15 @@ function namedCommand(program: Command, args: readonly string[]): string {
   return name;
 }
 
-async function fail(error: unknown, options: GlobalOptions): Promise<void> {
+/** Set once the program is ending: a second fault, or a closed pipe, must not cut the clean-up short. */
+let ending: Promise<void> | undefined;
+
+function fail(error: unknown, options: GlobalOptions): Promise<void> {
+  ending ??= end(error, options);
+  return ending;
+}
+
+async function end(error: unknown, options: GlobalOptions): Promise<void> {
   const code: ExitCode = toPlainError(error).exitCode;
   process.exitCode = code;
   await cleanUp(CLEAN_UP_MS);
@@ -211,7 +219,10 @@ async function fail(error: unknown, options: GlobalOptions): Promise<void> {
 /** A reader that has gone (`irst-edge ... | head`) ends the program quietly; output that fails otherwise is an error. */
 function guardStreams(options: GlobalOptions): void {
   process.stdout.on('error', (cause) => {
-    if (errno(cause) === 'EPIPE') process.exit();
+    if (errno(cause) === 'EPIPE') {
+      ending ??= cleanUp(CLEAN_UP_MS).then(() => process.exit());
+      return;
+    }
     void fail(outputError('stdout', cause), { ...options, json: false });
   });
   // Nowhere left to complain.

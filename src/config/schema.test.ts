@@ -48,7 +48,6 @@ describe('the schema', () => {
         detectionsTopic: true,
         stationary: 'suppress',
         severity: { base: 'warning' },
-        chip: false,
       },
       outputs: {
         homeAssistant: { enabled: false, prefix: 'homeassistant' },

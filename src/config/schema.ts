@@ -403,7 +403,6 @@ const alerts = z
       .prefault({})
       .describe('How severe an event is. It never falls within an event.'),
     quietHours: quietHours.exactOptional(),
-    chip: z.boolean().default(false).describe('Whether events carry a small picture of the target (16-bit PNG).'),
   })
   .prefault({})
   .describe('What becomes of targets: events.');

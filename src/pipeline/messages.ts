@@ -62,7 +62,8 @@ export interface FrameResult {
 
 /** Worker to main thread. */
 export type WorkerEvent =
-  | { type: 'threshold'; value: number }
+  /** The threshold in force, after the request of that number. */
+  | { type: 'threshold'; value: number; request: number }
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
@@ -73,4 +74,4 @@ export type WorkerEvent =
 
 /** Main thread to worker. */
 /** A threshold of null: the configured one, else the model's. */
-export type WorkerRequest = { type: 'stop' } | { type: 'threshold'; value: number | null };
+export type WorkerRequest = { type: 'stop' } | { type: 'threshold'; value: number | null; request: number };

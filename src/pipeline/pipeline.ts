@@ -47,9 +47,9 @@ export class Pipeline {
   }
 
   /** From the next frame on; null: as configured, else the model's. Answered with a `threshold` event. */
-  setThreshold(value: number | null): void {
+  setThreshold(value: number | null, request: number): void {
     this.threshold = value ?? this.job.threshold ?? this.modelThreshold;
-    if (this.threshold !== undefined) this.emit({ type: 'threshold', value: this.threshold });
+    if (this.threshold !== undefined) this.emit({ type: 'threshold', value: this.threshold, request });
   }
 
   counters(): FrameCounters {
@@ -87,6 +87,7 @@ export class Pipeline {
 
   private async loop(source: FrameSource, signal: AbortSignal): Promise<void> {
     const info = await source.start(signal);
+    if (signal.aborted) return;
     const detector = await this.parts.createDetector(this.job, info);
     try {
       this.modelThreshold = detector.manifest.decode.threshold;

@@ -21,10 +21,10 @@ export interface Found {
  * continue a track; only those at or above the threshold are reported, and only those begin one.
  */
 export class TargetFinder {
-  private readonly low: number;
-  private readonly decoder: Decoder;
+  private low = 1;
+  private decoder!: Decoder;
   private readonly ego: EgoMotion | undefined;
-  private tracker: Tracker;
+  private readonly tracker: Tracker;
   private trackerThreshold: number;
 
   constructor(
@@ -33,9 +33,7 @@ export class TargetFinder {
     private readonly size: Pick<SourceInfo, 'width' | 'height'>,
     threshold: number,
   ) {
-    this.low = Math.min(job.lowScore ?? TRACKER_DEFAULTS.lowScore, threshold);
-    const { biasX = 0, biasY = 0 } = detector.manifest.decode;
-    this.decoder = new Decoder({ threshold: this.low, biasX, biasY });
+    this.lowerTo(threshold);
     this.ego = job.egoMotion ? new EgoMotion() : undefined;
     this.tracker = this.createTracker(threshold);
     this.trackerThreshold = threshold;
@@ -48,7 +46,9 @@ export class TargetFinder {
     const { detections, invalidCells } = this.decoder.run(maps, frame);
     const decoded = performance.now();
     if (threshold !== this.trackerThreshold) {
-      this.tracker.setHighScore(this.job.highScore ?? threshold);
+      this.lowerTo(threshold);
+      const high = this.job.highScore ?? threshold;
+      this.tracker.setScores(high, Math.min(this.low, high));
       this.trackerThreshold = threshold;
     }
     const { sequence, captureMonotonicNs } = frame;
@@ -58,6 +58,15 @@ export class TargetFinder {
     timings.track = performance.now() - decoded;
     timings.total = Number(process.hrtime.bigint() - captureMonotonicNs) / 1e6;
     return { detections: detections.filter((d) => d.score >= threshold), tracks, invalidCells, timings };
+  }
+
+  /** Decodes down to the low score, or to the threshold where that is lower still. */
+  private lowerTo(threshold: number): void {
+    const low = Math.min(this.job.lowScore ?? TRACKER_DEFAULTS.lowScore, threshold);
+    if (low === this.low) return;
+    this.low = low;
+    const { biasX = 0, biasY = 0 } = this.detector.manifest.decode;
+    this.decoder = new Decoder({ threshold: low, biasX, biasY });
   }
 
   private createTracker(threshold: number): Tracker {

@@ -13,7 +13,7 @@ const stop = new AbortController();
 const pipeline = new Pipeline(workerData as CameraJob, (event: WorkerEvent) => port.postMessage(event));
 port.on('message', (request: WorkerRequest) => {
   if (request.type === 'stop') stop.abort();
-  else pipeline.setThreshold(request.value);
+  else pipeline.setThreshold(request.value, request.request);
 });
 await pipeline.run(stop.signal);
 // The last message is posted; without this listener the thread ends by itself.

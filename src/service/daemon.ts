@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type CommandResult, Commands, type CommandValue } from '../alerts/commands.js';
 import { passwordSource } from '../alerts/credentials.js';
 import { DurableOutbox } from '../alerts/durable-outbox.js';
@@ -22,6 +23,10 @@ import { SystemdNotifier } from './systemd.js';
 
 /** A worker asked to stop ends after the inference under way; with the broker's second this keeps a stop below 2 s. */
 const STOP_WORKERS_MS = 900;
+/** A worker that still loads its model hears of the stop only afterwards. */
+const STOP_STARTING_MS = 1500;
+/** All of a stop. */
+const STOP_MS = 1900;
 const FLUSH_MS = 700;
 const OUTBOX_STOP_MS = 200;
 const STATUS_EVERY_MS = 5000;
@@ -52,7 +57,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private readonly startedAt = performance.now();
   private readonly timers: NodeJS.Timeout[] = [];
   private forgetFatal: (() => void) | undefined;
-  private ready = false;
   private reportFailedAt = Number.NEGATIVE_INFINITY;
   private stopped: Promise<'stopped' | 'hung'> | undefined;
   /** Where alerts go, without secrets; after `start`. */
@@ -99,7 +103,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     }
     const { username, passwordFile, clientId, ca, cert, key } = config.mqtt;
     const password = passwordSource(passwordFile === undefined ? {} : { file: passwordFile });
-    const outbox = await this.createOutbox();
+    const outbox = await this.createOutbox(signal);
     const commands = this.createCommands();
     const publisher = new MqttPublisher({
       url,
@@ -150,10 +154,14 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       setInterval(() => this.publishStats(), STATS_EVERY_MS),
     );
     await beforeCameras?.(url);
+    if (signal.aborted) return;
     for (const camera of this.cameras) {
       this.follow(camera, this.reporters.get(camera.job.camera)!);
       camera.start();
     }
+    this.systemd.ready();
+    const watchdogMs = this.systemd.watchdogIntervalMs;
+    if (watchdogMs !== undefined) this.timers.push(setInterval(() => this.systemd.watchdog(), watchdogMs / 2));
   }
 
   /** Resolves when the broker answered; rejects with the reason after `timeoutMs`. */
@@ -188,19 +196,31 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   private async shutDown(): Promise<'stopped' | 'hung'> {
     this.forgetFatal?.();
-    this.systemd.stopping();
+    try {
+      this.systemd.stopping();
+    } catch (error) {
+      // Without the addon systemd hears nothing; everything else must still stop.
+      this.log.error({ err: error }, 'systemd was not told');
+    }
+    const start = performance.now();
     for (const timer of this.timers) clearInterval(timer);
-    const outcomes = await Promise.all(this.cameras.map((c) => c.stop(STOP_WORKERS_MS)));
+    const outcomes = await Promise.all(this.cameras.map((c) => c.stop(c.running ? STOP_WORKERS_MS : STOP_STARTING_MS)));
     for (const reporter of this.reporters.values()) reporter.close('stopped');
     this.commands?.stop();
     this.publishStatus();
     this.publishStats();
-    await Promise.all([this.publisher?.stop(), this.outputs.stop()]);
-    await this.outbox?.stop(OUTBOX_STOP_MS);
-    await this.broker?.stop();
+    // Each has its own limit; together they might take longer than a stop may.
+    const left = Math.max(100, STOP_MS - (performance.now() - start));
+    await Promise.race([this.stopLinks(), delay(left, undefined, { ref: true })]);
     const hung = outcomes.includes('hung');
     if (hung) this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
     return hung ? 'hung' : 'stopped';
+  }
+
+  private async stopLinks(): Promise<void> {
+    await Promise.all([this.publisher?.stop(), this.outputs.stop()]);
+    await this.outbox?.stop(OUTBOX_STOP_MS);
+    await this.broker?.stop();
   }
 
   private follow(camera: CameraSupervisor, reporter: CameraReporter): void {
@@ -209,10 +229,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     camera.on('state', () => {
       const { state, source, provider, model } = camera.status();
       log.info({ state, ...(state === 'running' && { source, provider, model }) }, 'camera');
-      if (camera.running && !this.ready) {
-        this.ready = true;
-        this.systemd.ready(`${id}: ${source ?? ''} on ${provider ?? ''}`);
-      }
+      if (camera.running) this.systemd.status(`${id}: ${source ?? ''} on ${provider ?? ''}`);
       if (camera.threshold !== undefined) this.commands?.tell('threshold', id, camera.threshold);
       this.publishStatus();
     });
@@ -233,6 +250,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       this.emit('frame', id, result);
     });
     camera.on('done', () => {
+      reporter.close('stopped');
       const error = camera.failure;
       if (error) log.error({ code: error.code, hint: error.hint }, error.message);
       if (this.cameras.every((c) => c.done)) this.emit('finished');
@@ -246,14 +264,15 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     log.error({ err: error }, 'the alerts of a frame could not be made');
   }
 
-  private async createOutbox(): Promise<DurableOutbox> {
+  private async createOutbox(signal: AbortSignal): Promise<DurableOutbox> {
     // systemd may name several, separated by colons (systemd.exec(5)); ours is one.
     const directory = this.config.stateDirectory ?? (process.env.STATE_DIRECTORY?.split(':')[0] || undefined);
     const outbox = new DurableOutbox(directory === undefined ? {} : { directory: path.join(directory, 'outbox') });
     outbox.on('problem', (error) => warn(this.log, error));
     outbox.on('recovered', () => this.log.info('events are kept on disk again'));
-    await outbox.start();
     this.outbox = outbox;
+    // A slow disk may take long; a signal need not wait for it.
+    await Promise.race([outbox.start(), aborted(signal)]);
     return outbox;
   }
 
@@ -280,8 +299,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       return { ok: true, value: value === true };
     }
     if (name === 'threshold' && camera !== undefined) {
-      if (!camera.running) return { ok: false, error: 'the camera is not running' };
-      return { ok: true, value: await newThreshold(camera, value as number | null) };
+      const inForce = camera.running ? await camera.setThreshold(value as number | null) : undefined;
+      return inForce === undefined ? { ok: false, error: 'the camera is not running' } : { ok: true, value: inForce };
     }
     return { ok: false, error: `this version has no ${name}` };
   }
@@ -301,7 +320,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   private publishStats(): void {
     const { publisher } = this;
-    if (publisher === undefined) return;
+    // Figures are of now: those of an outage would only fill the queue of alerts.
+    if (publisher?.state !== 'connected') return;
     const { rss, heapUsed } = process.memoryUsage();
     const message = statsMessage({
       atMs: Date.now(),
@@ -316,12 +336,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   }
 }
 
-/** Asks for the threshold and waits for the worker's word that it holds. */
-function newThreshold(camera: CameraSupervisor, value: number | null): Promise<number> {
-  return new Promise((resolve) => {
-    camera.once('threshold', resolve);
-    camera.setThreshold(value);
-  });
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
 function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {

@@ -127,8 +127,9 @@ export async function runSession(
       peakMemoryMiB: process.resourceUsage().maxRSS / 1024,
     };
   } finally {
-    await subscriber?.endAsync(true);
-    await daemon.stop();
+    subscriber?.end(true);
+    if ((await daemon.stop()) === 'hung')
+      log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop; its process must be killed');
   }
 }
 

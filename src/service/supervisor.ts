@@ -9,6 +9,8 @@ import type { ModelIdentity } from '../types/model.js';
 
 const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
 const FPS_WINDOW_MS = 5000;
+/** A worker that ran for so long was not failing from the start. */
+const STABLE_MS = 30_000;
 
 /** Errors that trying again does not mend: the same file will be as wrong as before. */
 const PERMANENT: readonly number[] = [EXIT.config, EXIT.dataError, EXIT.noInput, EXIT.usage];
@@ -28,8 +30,6 @@ interface SupervisorEvents {
   state: [];
   /** The source came to its end, or the camera failed for good. Nothing follows. */
   done: [];
-  /** The worker goes by this threshold from now on. */
-  threshold: [value: number];
   /** A frame was dropped because of this. */
   fault: [reason: DropReason, error: PlainError];
   /** The worker failed and will be restarted after `delayMs`. */
@@ -57,6 +57,9 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   /** Score from which a peak is a detection, as the worker says; before that undefined. */
   threshold: number | undefined;
   private wantedThreshold: number | null | undefined;
+  private requests = 0;
+  private readonly waiting = new Map<number, (value: number | undefined) => void>();
+  private readyAt = Number.POSITIVE_INFINITY;
 
   constructor(
     readonly job: CameraJob,
@@ -114,10 +117,18 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     };
   }
 
-  /** Asks the worker for another threshold; null: as configured. */
-  setThreshold(value: number | null): void {
+  /** Asks the worker for another threshold; null: as configured. Resolves with what is in force then; undefined: it died. */
+  setThreshold(value: number | null): Promise<number | undefined> {
     this.wantedThreshold = value;
-    this.ask({ type: 'threshold', value });
+    const request = ++this.requests;
+    return new Promise((resolve) => {
+      this.waiting.set(request, (inForce) => {
+        this.waiting.delete(request);
+        resolve(inForce);
+      });
+      if (this.worker === undefined) this.waiting.get(request)?.(undefined);
+      else this.ask({ type: 'threshold', value, request });
+    });
   }
 
   /** Asks the worker to stop and waits. `hung`: it did not; only ending the process ends it. */
@@ -125,7 +136,10 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     this.stopping = true;
     clearTimeout(this.retry);
     const worker = this.worker;
-    if (worker === undefined) return 'stopped';
+    if (worker === undefined) {
+      if (this.state === 'restarting') this.finish('ended');
+      return 'stopped';
+    }
     return new Promise((resolve) => {
       const timer = setTimeout(() => resolve('hung'), timeoutMs);
       worker.once('exit', () => {
@@ -151,15 +165,15 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
       switch (event.type) {
         case 'threshold':
           this.threshold = event.value;
-          this.emit('threshold', event.value);
+          this.waiting.get(event.request)?.(event.value);
           this.emit('state');
           break;
         case 'ready':
           this.threshold = event.threshold;
           // A worker that was restarted knows nothing of what was asked of the one before.
-          if (this.wantedThreshold !== undefined) this.setThreshold(this.wantedThreshold);
+          if (this.wantedThreshold !== undefined) void this.setThreshold(this.wantedThreshold);
           this.everReady = true;
-          this.attempts = 0;
+          this.readyAt = performance.now();
           this.lastError = undefined;
           this.identity = {
             model: event.model,
@@ -195,6 +209,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     });
     worker.on('exit', (code) => {
       this.worker = undefined;
+      for (const answer of [...this.waiting.values()]) answer(undefined);
       this.past = sum(this.past, this.current);
       this.current = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
       if (outcome === 'ended') this.finish('ended');
@@ -204,8 +219,16 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
 
   private failed(error: PlainError): void {
     this.lastError = error;
+    // What fails while it is told to stop has stopped.
+    if (this.stopping) {
+      this.finish('ended');
+      return;
+    }
+    // One that ran for long starts with a short wait again; one that dies soon after each start waits longer each time.
+    if (performance.now() - this.readyAt > STABLE_MS) this.attempts = 0;
+    this.readyAt = Number.POSITIVE_INFINITY;
     // A recording that was readable once may come back (a mount, a share): only a first failure is for good.
-    if (this.stopping || (!this.everReady && PERMANENT.includes(error.exitCode))) {
+    if (!this.everReady && PERMANENT.includes(error.exitCode)) {
       this.finish('failed');
       return;
     }

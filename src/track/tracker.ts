@@ -246,9 +246,10 @@ export class Tracker {
     return update;
   }
 
-  /** Score from which detections start tracks, from the next frame on; never below `lowScore`. */
-  setHighScore(score: number): void {
-    this.options.highScore = Math.max(score, this.options.lowScore);
+  /** Scores from which detections start, and continue, tracks; from the next frame on. */
+  setScores(highScore: number, lowScore: number): void {
+    this.options.highScore = highScore;
+    this.options.lowScore = Math.min(lowScore, highScore);
   }
 
   /** All tracks, tentative ones too. */

@@ -80,8 +80,7 @@ describe('run, against a real mosquitto', () => {
     const clip = await shortClip('clip', 12);
     const alerts = subscribe('irst/roof/cam1/detections');
     const status = subscribe('irst/roof/status');
-    await until('subscriptions', () => broker.log().split('mosquitto_sub').length > 0);
-    await delay(500);
+    await until('both subscriptions', () => (broker.log().match(/Sending SUBACK/g)?.length ?? 0) >= 2);
     const ran = await edge(
       'run',
       '--input',

@@ -1,6 +1,6 @@
 """Training data: images, single points, and the augmentations.
 
-The only label that enters is a point an image target (``points.json``: x right, y down, 0-based, pixel centres at integers).
+The only label that enters is a point an image target (of the videos: a box centre, whose box sets scale and sigma) (``points.json``: x right, y down, 0-based, pixel centres at integers).
 The third number of an entry (mask area) is ignored: the method learns from points. Test lists are never opened here.
 """
 
@@ -178,6 +178,11 @@ def render_heat(points: np.ndarray, sigmas: np.ndarray, size: int) -> np.ndarray
     return heat
 
 
+def mirrored(p: float, size: int) -> set[float]:
+    """Where a coordinate comes back when a line of ``size`` pixels is mirrored without end (``BORDER_REFLECT_101``), near by."""
+    return {q + 2 * k * (size - 1) for k in range(-3, 4) for q in (p, -p)}
+
+
 class CropSampler:
     """Random augmented crops from weighted pools. One generator, so a seed makes the sequence of crops."""
 
@@ -242,8 +247,8 @@ class CropSampler:
         z = (z - np.float32(sample.median)) * np.float32(1.0 / sample.scale)
         points, sigmas = [], []
         for (px, py), sigma in zip(sample.points, sample.sigmas):
-            for mx in (px, -px, 2 * (w - 1) - px):
-                for my in (py, -py, 2 * (h - 1) - py):
+            for mx in mirrored(px, w):
+                for my in mirrored(py, h):
                     q = ((forward @ (mx, my) + shift) + 0.5) / n - 0.5
                     if -1 <= q[0] < size + 1 and -1 <= q[1] < size + 1:
                         points.append(q)

@@ -136,7 +136,7 @@ def export(checkpoint: Path, out: Path, name: str, threshold: float | None = Non
             },
         },
         "output": {"stride": STRIDE},
-        "decode": {"threshold": threshold if threshold is not None else validation.get("threshold", 0.5), "low": 0.1},
+        "decode": {"threshold": threshold if threshold is not None else validation.get("threshold", 0.5)},
         "parameters": count_parameters(model),
         "gigaFlops256": round(giga_flops(model), 4),
         "training": {"data": TRAINING_DATA, "steps": state.get("step"), "hours": round(state.get("spent", 0) / 3600, 3), "seed": state.get("seed"),

@@ -43,8 +43,11 @@ class Prefetch:
         threading.Thread(target=self.work, daemon=True).start()
 
     def work(self) -> None:
-        while not self.closed:
-            self.ready.put(self.sampler.batch(*self.size))
+        try:
+            while not self.closed:
+                self.ready.put(self.sampler.batch(*self.size))
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for a batch, who would wait for ever
+            self.ready.put(error)
 
     def close(self) -> None:
         """Ends the thread: it may be waiting for room, or making the last batch."""
@@ -53,7 +56,10 @@ class Prefetch:
             self.ready.get_nowait()
 
     def next(self) -> tuple[torch.Tensor, ...]:
-        return tuple(torch.from_numpy(a) for a in self.ready.get())
+        batch = self.ready.get()
+        if isinstance(batch, Exception):
+            raise RuntimeError("a batch could not be made") from batch
+        return tuple(torch.from_numpy(a) for a in batch)
 
 
 def learning_rate(progress: float, peak: float, warm: float = 0.03) -> float:
@@ -189,6 +195,9 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     if last.exists():
         state = torch.load(last, map_location=ranks.device, weights_only=False)
         refuse_other_switches(last, state, chosen)
+        if state["seed"] != args.seed:
+            # The seed splits the lists: another one would train on what was held out.
+            raise SystemExit(f"{last} was begun with --seed {state['seed']}: give the same, or another --out")
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
@@ -247,9 +256,6 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
             tell(line)
             recent.clear()
             printed = spent
-        if ranks.first and (spent - saved > 120 or done):
-            save(last, snapshot())
-            saved = spent
         due = args.validate_steps and step % args.validate_steps == 0
         if ranks.first and (spent - validated > args.validate_minutes * 60 or done or due) and held:
             result = {"step": step, **validate(ema, held)}
@@ -258,7 +264,12 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
                 best = result["f1"]
                 save(args.out / "best.pt", {"ema": ema.state_dict(), "step": step, "spent": spent, "validation": result, "seed": args.seed, **chosen})
             validated = spent
+            saved = float("-inf")
             clock = time.monotonic()
+        # After the validation, so that what it found best is not forgotten by a run that is cut off.
+        if ranks.first and (spent - saved > 120 or done):
+            save(last, snapshot())
+            saved = spent
     feed.close()
     return result
 

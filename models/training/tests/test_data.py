@@ -4,6 +4,7 @@ import json
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -41,6 +42,15 @@ class Labels(unittest.TestCase):
                 checked += 1
         self.assertGreater(checked, 60)
 
+    def test_mirrored_copies_are_labelled_however_far_the_crop_reaches(self):
+        sample = scene([(20.0, 31.0)], size=48)
+        sampler = CropSampler([Pool("scene", [sample], 1.0)], 5)
+        z, points, _ = sampler.warp(sample, np.array([24.0, 24.0]), 1.0, 200)
+        peaks_found = np.argwhere((z >= cv2.dilate(z, np.ones((9, 9)))) & (z > 40))
+        self.assertGreater(len(peaks_found), 12)
+        for y, x in peaks_found:
+            self.assertLess(np.hypot(points[:, 0] - x, points[:, 1] - y).min(), 1.5)
+
     def test_heat_peaks_at_unrounded_centres(self):
         truth = np.array([[20.37, 31.81], [50.5, 12.0]])
         found = peaks(render_heat(truth, np.array([1.0, 1.8]), 96))
@@ -58,7 +68,7 @@ class Labels(unittest.TestCase):
             got = estimate_sigma(scene([(100, 100)], s).image, 100, 100)
             self.assertLess(abs(got - s) / s, 0.3)
 
-    def test_mask_area_is_ignored_and_test_lists_are_not_read(self):
+    def test_mask_area_is_ignored(self):
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             (root / "images").mkdir()
@@ -105,7 +115,12 @@ class Scoring(unittest.TestCase):
                 (root / name / ("list.txt" if name == "target-free" else "train.txt")).write_text("\n".join(names))
             (root / "drone-ir").mkdir()
             (root / "drone-ir" / "boxes.json").write_text(json.dumps({f"v{i}": [] for i in range(10)}))
-            _, held = load_pools(root, 7, videos=False)
+            for name in ("NUDT-SIRST", "SIRST", "IRSTD-1K"):
+                (root / name / "test.txt").write_text("poison: this image is nowhere\n")
+            opened: list[str] = []
+            with mock.patch("irst_edge_training.data.read_list", side_effect=lambda p: opened.append(p.name) or read_list(p)):
+                _, held = load_pools(root, 7, videos=False)
+            self.assertEqual(set(opened), {"train.txt", "list.txt"})
             names = held_out_names(root, 7)
             for pool in held:
                 self.assertEqual([s.name for s in pool.samples], names[pool.name])

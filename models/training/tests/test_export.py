@@ -58,7 +58,7 @@ class Graph(unittest.TestCase):
             logit, logsig = model(torch.from_numpy(z)[None, None])
         heat, sig = run(data, z)
         self.assertLessEqual(np.abs(heat - logit.sigmoid().numpy()[0, 0]).max(), tolerance)
-        self.assertLessEqual(np.abs(sig - logsig.clamp(-1, 2).numpy()[0, 0]).max(), tolerance * 4)
+        self.assertLessEqual(np.abs(sig - logsig.clamp(-1, 2).numpy()[0, 0]).max(), tolerance)
 
     def test_random_weights_every_variant(self):
         z = np.random.default_rng(1).standard_normal((64, 96), np.float32) * 2
@@ -71,16 +71,18 @@ class Graph(unittest.TestCase):
                 self.compare(model, z, data, 1e-4)
 
     def test_shipped_weights_on_a_real_frame(self):
+        """Every shipped file, on the clip's frame cut or mirrored to its size."""
         model, _ = load_checkpoint(CHECKPOINT)
         manifest = json.loads((MODELS / "manifest.json").read_text())
-        z = pad_to(normalise(cv2.imread(str(CLIP / "020.png"), cv2.IMREAD_UNCHANGED)))
+        frame = normalise(cv2.imread(str(CLIP / "020.png"), cv2.IMREAD_UNCHANGED))
         for f in manifest["files"]:
-            if f["width"] not in (None, z.shape[1]) or f["height"] not in (None, z.shape[0]):
-                continue
             with self.subTest(f["file"]):
+                height, width = f["height"] or 256, f["width"] or 320
+                z = cv2.copyMakeBorder(frame, 0, max(0, height - 256), 0, max(0, width - 320), cv2.BORDER_REFLECT_101)
+                z = np.ascontiguousarray(z[:height, :width])
                 data = (MODELS / f["file"]).read_bytes()
                 self.assertEqual(hashlib.sha256(data).hexdigest(), f["sha256"])
-                self.compare(model, z, data, 1e-4 if f["precision"] == "fp32" else 0.02)
+                self.compare(model, z, data, 1e-4 if f["precision"] == "fp32" else 0.05)
 
     def test_half_precision_moves_no_peak(self):
         model, _ = load_checkpoint(CHECKPOINT)
@@ -113,7 +115,7 @@ class Graph(unittest.TestCase):
     def test_export_writes_what_is_shipped(self):
         shipped = json.loads((MODELS / "manifest.json").read_text())
         with tempfile.TemporaryDirectory() as folder:
-            made = export(CHECKPOINT, Path(folder), shipped["name"], shipped["decode"]["threshold"])
+            made = export(CHECKPOINT, Path(folder), shipped["name"])
             self.assertEqual([f["file"] for f in made["files"]], [f["file"] for f in shipped["files"]])
             self.assertEqual(made["decode"]["threshold"], shipped["decode"]["threshold"])
             self.assertEqual(made["input"], shipped["input"])

@@ -15,13 +15,13 @@ export const cameraFields = {
   model: model.optional(),
   frames: z
     .strictObject({
-      captured: count('Frames captured since the source started.'),
+      captured: count('Frames captured since the program started.'),
       processed: count('Frames that went through the whole pipeline.'),
       dropped: z.partialRecord(z.enum(DROP_REASONS), count('Frames dropped for this reason.')).meta({
         description: 'Frames that did not, by reason. captured = processed + all dropped + the one under way.',
       }),
     })
-    .meta({ description: 'Frame counts since the source started.' })
+    .meta({ description: 'Frame counts since the program started.' })
     .optional(),
   error: error.meta({ description: 'Why the camera failed or restarts.' }).optional(),
 };

@@ -115,7 +115,7 @@ export const eventSchema = z
     frame: z
       .strictObject({
         sequence: count("The source's frame number, from 0 at each start of the source."),
-        dropped: count('Frames captured but not processed since the source started.').optional(),
+        dropped: count('Frames captured but not processed since the program started.').optional(),
         ffc: flag('Taken while the flat-field correction ran or settled.').optional(),
       })
       .meta({ description: 'The frame.' }),

@@ -62,7 +62,7 @@ export const statsSchema = z
   })
   .meta({
     title: 'irst-edge stats',
-    description: 'Figures of a device, every few seconds. Topic irst/<device>/stats, not retained, QoS 0.',
+    description: 'Figures of a device, every few seconds. Topic irst/<device>/stats, not retained, QoS 1.',
   });
 
 export type StatsMessage = z.infer<typeof statsSchema>;
