@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
 import { type IClientOptions, type IConnackPacket, type MqttClient, connect as mqttConnect } from 'mqtt';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { backoffMs } from './backoff.js';
@@ -533,6 +534,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
 
   #onConnect(client: MqttClient, connack: IConnackPacket): void {
     if (client !== this.#client) return;
+    sendAtOnce(client);
     // The broker's wishes (MQTT 5, section 3.2.2.3).
     const wishes = connack.properties ?? {};
     this.#receiveMaximum = wishes.receiveMaximum ?? 65_535;
@@ -962,4 +964,13 @@ function defined<T extends object>(options: T): T {
 
 function delay(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
+
+/**
+ * Small packets leave at once. With Nagle's algorithm (on in mqtt.js) one waits for the acknowledgement of the last, which the
+ * other side may delay by 40 ms (tcp(7), TCP_NODELAY).
+ */
+export function sendAtOnce(client: MqttClient): void {
+  const stream = client.stream as Partial<Pick<Socket, 'setNoDelay'>>;
+  stream.setNoDelay?.(true);
 }

@@ -98,6 +98,8 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
       row('normalise', report.stages.normalise),
       row('infer', report.stages.infer),
       row('decode', report.stages.decode),
+      row('track', report.stages.track),
+      row('frame, besides inference', report.besidesInferenceMs),
       row('frame to subscriber', report.latencyMs),
       row('frame to subscriber less inference', report.overheadMs),
     ].join('\n'),

@@ -1,7 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { connectAsync, type MqttClient } from 'mqtt';
+import { sendAtOnce } from '../alerts/publisher.js';
 import { type DetectionsMessage, topics } from '../alerts/schema.js';
 import type { EdgeConfig } from '../config/schema.js';
+import { STAGES } from '../pipeline/messages.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import type { DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
@@ -34,9 +36,11 @@ export interface SessionReport {
   fps: number;
   /** From capture to the subscriber, ms, of frames with an alert. */
   latencyMs: Summary;
-  /** The same without the inference: capture, normalisation, decoding, threads, MQTT. */
+  /** The same without the inference: capture, normalisation, decoding, tracking, threads, and MQTT twice through the broker. */
   overheadMs: Summary;
-  stages: Record<'normalise' | 'infer' | 'decode', Summary>;
+  stages: Record<'normalise' | 'infer' | 'decode' | 'track', Summary>;
+  /** From capture to the end of tracking, without the inference, ms, of every frame. */
+  besidesInferenceMs: Summary;
   peakMemoryMiB: number;
 }
 
@@ -60,7 +64,13 @@ export async function runSession(
   const daemon = new Daemon(config, log);
   const latency = new Percentiles();
   const overhead = new Percentiles();
-  const stages = { normalise: new Percentiles(), infer: new Percentiles(), decode: new Percentiles() };
+  const stages = {
+    normalise: new Percentiles(),
+    infer: new Percentiles(),
+    decode: new Percentiles(),
+    track: new Percentiles(),
+  };
+  const besides = new Percentiles();
   let frames = 0;
   let sent = 0;
   let alerts = 0;
@@ -76,7 +86,8 @@ export async function runSession(
     if (frames <= WARM_UP_FRAMES) first = last;
     else {
       counted++;
-      for (const stage of ['normalise', 'infer', 'decode'] as const) stages[stage].add(timings[stage]);
+      for (const stage of STAGES) stages[stage].add(timings[stage]);
+      besides.add(timings.total - timings.infer);
     }
     hooks.onProgress?.({ frames, total, alerts, fps: rate(counted, last - first) });
   });
@@ -123,7 +134,13 @@ export async function runSession(
       fps: rate(counted, last - first),
       latencyMs: latency.summary(),
       overheadMs: overhead.summary(),
-      stages: { normalise: stages.normalise.summary(), infer: stages.infer.summary(), decode: stages.decode.summary() },
+      stages: {
+        normalise: stages.normalise.summary(),
+        infer: stages.infer.summary(),
+        decode: stages.decode.summary(),
+        track: stages.track.summary(),
+      },
+      besidesInferenceMs: besides.summary(),
       peakMemoryMiB: process.resourceUsage().maxRSS / 1024,
     };
   } finally {
@@ -146,6 +163,7 @@ async function subscribe(
     clientId: `irst-edge-watch-${process.pid}`,
     reconnectPeriod: 0,
   });
+  sendAtOnce(client);
   client.on('message', (_topic, payload) => {
     const at = process.hrtime.bigint();
     onMessage(JSON.parse(payload.toString()) as DetectionsMessage, at);

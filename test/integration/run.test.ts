@@ -180,7 +180,7 @@ describe('bench and eval', () => {
       frames: { captured: 60, processed: 60 },
       model: { precision: 'fp32' },
     });
-    for (const s of ['normalise', 'infer', 'decode']) expect(report.stages[s].count).toBe(50);
+    for (const s of ['normalise', 'infer', 'decode', 'track']) expect(report.stages[s].count).toBe(50);
     expect(report.fps).toBeGreaterThan(0);
     expect(report.peakMemoryMiB).toBeGreaterThan(20);
   });
