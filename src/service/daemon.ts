@@ -211,7 +211,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.publishStats();
     // Each has its own limit; together they might take longer than a stop may.
     const left = Math.max(100, STOP_MS - (performance.now() - start));
-    await Promise.race([this.stopLinks(), delay(left, undefined, { ref: true })]);
+    const timer = new AbortController();
+    await Promise.race([
+      this.stopLinks().finally(() => timer.abort()),
+      // Aborted, it rejects: by then the race is over.
+      delay(left, undefined, { signal: timer.signal }).catch(() => {}),
+    ]);
     const hung = outcomes.includes('hung');
     if (hung) this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
     return hung ? 'hung' : 'stopped';
