@@ -1,7 +1,7 @@
 import type { Frame } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { HeatMaps, InferenceBackend } from './backend.js';
-import { chooseFile, loadModel, type Manifest, readManifest } from './manifest.js';
+import { chooseFile, loadModel, type Manifest, paddedSize, readManifest } from './manifest.js';
 import { Normaliser } from './normalise.js';
 import { OrtNodeBackend } from './ort-node.js';
 
@@ -37,8 +37,8 @@ export class Detector {
     const manifest = await readManifest(options.manifest);
     const file = chooseFile(manifest, size.width, size.height, options.precision);
     const model = await loadModel(options.manifest, manifest, file);
-    const up = (n: number) => Math.ceil(n / manifest.input.multiple) * manifest.input.multiple;
-    const padded = { width: file.width ?? up(size.width), height: file.height ?? up(size.height) };
+    const least = paddedSize(manifest, size.width, size.height);
+    const padded = { width: file.width ?? least.width, height: file.height ?? least.height };
     const backend = await OrtNodeBackend.create(model, { ...padded, threads: options.threads });
     const detector = new Detector(
       manifest,

@@ -84,15 +84,21 @@ export async function readManifest(manifestPath: string): Promise<Manifest> {
   );
 }
 
+/** The least size that the network takes and that holds a frame: both sides rounded up to the model's multiple. */
+export function paddedSize(manifest: Manifest, width: number, height: number): { width: number; height: number } {
+  const up = (n: number) => Math.ceil(n / manifest.input.multiple) * manifest.input.multiple;
+  return { width: up(width), height: up(height) };
+}
+
 /**
  * The file for frames of `width` x `height`: the exact static size, else the free one; else the smallest static one that
  * holds the frame with padding. Frames are never rescaled.
  * @throws EdgeError MODEL_NO_SIZE
  */
 export function chooseFile(manifest: Manifest, width: number, height: number, precision: 'fp32' | 'fp16'): ModelFile {
-  const up = (n: number) => Math.ceil(n / manifest.input.multiple) * manifest.input.multiple;
+  const padded = paddedSize(manifest, width, height);
   const files = manifest.files.filter((f) => f.precision === precision);
-  const exact = files.find((f) => f.width === up(width) && f.height === up(height));
+  const exact = files.find((f) => f.width === padded.width && f.height === padded.height);
   const free = files.find((f) => f.width === null);
   const holds = files
     .filter((f) => f.width !== null && f.height !== null && f.width >= width && f.height >= height)

@@ -2,23 +2,12 @@
  * Entry of a camera's worker thread. It may block inside inference; it owns no socket. It is asked to stop and never
  * terminated: ending a worker inside `session.run` of onnxruntime-node 1.30 aborts the whole process.
  */
-import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { CameraJob, WorkerEvent, WorkerRequest } from './messages.js';
 import { Pipeline } from './pipeline.js';
 
-const INFERENCE_NICE = 5;
-
 const port = parentPort;
 if (port === null) throw new Error('pipeline/worker is a worker thread, not a program');
-
-// Linux takes this for the calling thread alone, and threads that it starts inherit it (setpriority(2), C library/kernel
-// differences): with inference on every core, the main thread still gets alerts out and hears signals at once.
-try {
-  setPriority(0, INFERENCE_NICE);
-} catch {
-  // Not allowed here: alerts are later, nothing else.
-}
 
 const stop = new AbortController();
 const pipeline = new Pipeline(workerData as CameraJob, (event: WorkerEvent) => port.postMessage(event));

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,6 +9,7 @@ import { DurableOutbox, type OutboxRecord } from '../alerts/durable-outbox.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
 import { MqttPublisher } from '../alerts/publisher.js';
 import { EdgeError, EXIT } from '../types/errors.js';
+import { answers, freePort } from '../util/ports.js';
 
 export interface AlertBenchOptions {
   /** Folder on the disk to measure; a folder of its own is made in it and removed. Default: the one for temporary files. */
@@ -314,29 +314,9 @@ async function started(child: ChildProcess, port: number): Promise<boolean> {
     ended = true;
   });
   for (const deadline = Date.now() + 5_000; Date.now() < deadline && !ended; await delay(20)) {
-    const answered = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, '127.0.0.1');
-      const end = (result: boolean) => {
-        socket.destroy();
-        resolve(result);
-      };
-      socket.setTimeout(1_000, () => end(false));
-      socket.on('connect', () => end(true));
-      socket.on('error', () => end(false));
-    });
-    if (answered && !ended) return true;
+    if ((await answers(port)) && !ended) return true;
   }
   return false;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function subscribe(port: number, protocolVersion: 4 | 5, onKey: (key: string) => void): Promise<MqttClient> {

@@ -59,8 +59,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private forgetFatal: (() => void) | undefined;
   private reportFailedAt = Number.NEGATIVE_INFINITY;
   private stopped: Promise<'stopped' | 'hung'> | undefined;
-  /** Where alerts go, without secrets; after `start`. */
-  brokerUrl = '';
 
   constructor(
     private readonly config: EdgeConfig,
@@ -133,7 +131,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     publisher.on('problem', (error, suppressed) => warn(log, error, suppressed));
     publisher.start(signal);
     this.publisher = publisher;
-    this.brokerUrl = publisher.broker;
     // Without the signal: the last events are still to come when it aborts; shutDown() stops the sinks.
     this.outputs.start();
     for (const { topic, payload, contentType } of this.outputs.atStart()) {
@@ -162,11 +159,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.systemd.ready();
     const watchdogMs = this.systemd.watchdogIntervalMs;
     if (watchdogMs !== undefined) this.timers.push(setInterval(() => this.systemd.watchdog(), watchdogMs / 2));
-  }
-
-  /** Resolves when the broker answered; rejects with the reason after `timeoutMs`. */
-  async waitConnected(timeoutMs: number): Promise<void> {
-    await this.publisher?.waitConnected(timeoutMs);
   }
 
   /** What is known of each camera, and of what was published. */

@@ -17,8 +17,9 @@ import {
   statusSchema,
 } from '../../src/alerts/schema.js';
 import type { EdgeError } from '../../src/types/errors.js';
+import { freePort } from '../../src/util/ports.js';
 import { compileModule } from './compile.js';
-import { freePort, type Mosquitto, type MosquittoOptions, startMosquitto, startSubscriber } from './mosquitto.js';
+import { type Mosquitto, type MosquittoOptions, startMosquitto, startSubscriber } from './mosquitto.js';
 
 const run = promisify(execFile);
 const STATUS = 'irst/edge-1/status';

@@ -11,7 +11,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { EmbeddedBroker } from '../../src/alerts/embedded-broker.js';
 import { EXAMPLES } from '../../src/alerts/examples.js';
 import { ALERT_SCHEMAS } from '../../src/alerts/schema.js';
-import { freePort, startMosquitto } from './mosquitto.js';
+import { freePort } from '../../src/util/ports.js';
+import { startMosquitto } from './mosquitto.js';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const EVENTS = 'irst/edge-1/north/events';
