@@ -27,6 +27,10 @@ RUNS: dict[str, tuple[str, dict]] = {
     "no-gate": ("module b: no gate of detail on semantics", {"no_gate": True}),
     "mse": ("module c: 2 x mean squared error", {"loss": "mse"}),
     "rounded-labels": ("module c: label centres rounded to cells", {"rounded_labels": True}),
+    "narrow": ("size: 32, 64, 64 channels", {"channels": [32, 64, 64]}),
+    "shallow": ("size: one unit less in each branch of the last stages", {"depth": "1/1,1/2,1,2"}),
+    "adamw": ("training: AdamW for all kernels", {"optimiser": "adamw"}),
+    "no-focus": ("training: crops drawn without regard to errors", {"focus": 0.0}),
 }
 """What each run is, and the switches of ``train`` that it changes."""
 
@@ -41,7 +45,7 @@ def run_arguments(args: argparse.Namespace, name: str, seed: int) -> argparse.Na
 
 def budget(args: argparse.Namespace) -> dict:
     """What runs of one table must share."""
-    return {k: getattr(args, k) for k in ("hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema")}
+    return {k: getattr(args, k) for k in ("hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr")}
 
 
 def ablate(args: argparse.Namespace, pools=None) -> list[dict]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
 
+from .focus import Origin, PoolFocus
 from .normalise import Z_MAX, Z_MIN, frame_statistics
 
 cv2.setNumThreads(1)
@@ -41,6 +43,11 @@ class Sample:
 
     def __post_init__(self) -> None:
         self.median, self.scale = frame_statistics(self.image)
+
+    @cached_property
+    def z(self) -> np.ndarray:
+        """Normalised, not clipped; kept, since every crop needs it."""
+        return (self.image.astype(np.float32) - np.float32(self.median)) * np.float32(1.0 / self.scale)
 
 
 @dataclass
@@ -192,38 +199,67 @@ class CropSampler:
         weights = np.array([p.weight for p in pools])
         self.weights = weights / weights.sum()
         self.rounded = rounded_labels
+        self.focus = [PoolFocus([(i, j) for i in p.with_targets for j in range(len(p.samples[i].points))]) for p in pools]
+        self.first_target = [{i: k for k, (i, j) in reversed(list(enumerate(f.targets))) if j == 0} for f in self.focus]
+        self.focused = 0.0
+        """Share of the crops that go where the network was wrong (see ``focus.py``)."""
+        self.calm = False
+        """True: few distortions, so that the last steps see images as they are."""
+        self.origin: Origin | None = None
+        """Where the last crop came from."""
 
     def crop(self, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(z [size, size], heat [size/2, size/2], points [N, 2] in crop px, sigmas [N] in cells)."""
         rng = self.rng
-        pool = self.pools[rng.choice(len(self.pools), p=self.weights)]
+        which = int(rng.choice(len(self.pools), p=self.weights))
+        pool, focus = self.pools[which], self.focus[which]
         aim = bool(pool.with_targets) and rng.random() < 0.75
-        sample = pool.samples[rng.choice(pool.with_targets) if aim else rng.integers(len(pool.samples))]
-        s = float(np.exp(rng.uniform(np.log(pool.shrink[0]), np.log(pool.shrink[1]))))
+        aimed, clutter = -1, None
+        if aim and rng.random() < self.focused:
+            index, aimed = focus.draw_target(rng)
+        else:
+            clutter = focus.draw_clutter(rng) if not aim and rng.random() < self.focused else None
+            index = clutter[0] if clutter else int(rng.choice(pool.with_targets) if aim else rng.integers(len(pool.samples)))
+        sample = pool.samples[index]
+        if aim and aimed < 0:
+            aimed = int(rng.integers(len(sample.points)))
+        # Most crops keep the image's own pixels: interpolation blurs what is one pixel wide.
+        s = 1.0 if sample.boxes is None and rng.random() < 0.6 else float(np.exp(rng.uniform(np.log(pool.shrink[0]), np.log(pool.shrink[1]))))
         if sample.boxes is not None and len(sample.boxes):
             # Never show a large object as a small target.
             s = min(s, 16.0 / float(sample.boxes[:, 2:].max()))
         h, w = sample.image.shape
-        aimed = int(rng.integers(len(sample.points))) if aim and len(sample.points) else -1
-        if aimed >= 0:
-            if sample.boxes is not None:
+        if aimed >= 0 or clutter:
+            if sample.boxes is not None and aimed >= 0:
                 # A video target becomes a small one. Boxes are about three times as wide as what they hold, and a box under
                 # 5 px holds nothing that can be seen.
                 s = float(np.clip(rng.uniform(5, 16) / sample.boxes[aimed, 2:].max(), 0.25, 1.0))
-            offset = rng.uniform(0.12, 0.88, 2) * size
-            centre = sample.points[aimed] + ((size - 1) / 2 - offset) / s
+            # Clutter stays in the middle, where ``focus.report`` looks for it.
+            offset = rng.uniform(0.12, 0.88, 2) * size if aimed >= 0 else (size - 1) / 2 + rng.uniform(-1, 1, 2)
+            centre = (sample.points[aimed] if aimed >= 0 else np.array(clutter[1:])) + ((size - 1) / 2 - offset) / s
         else:
             centre = rng.uniform((0, 0), (w - 1, h - 1))
-        z, points, sigmas = self.warp(sample, centre, s, size)
-        z = self.degrade(z)
-        points, sigmas = self.inject(z, points, sigmas, 0.5 if pool.name != "drone-ir" else 0.2)
+        z, points, sigmas, own = self.warp(sample, centre, s, size)
+        first = self.first_target[which].get(index, 0)
+        self.origin.pool, self.origin.sample = which, index
+        self.origin.targets = [(first + k, *p) for k, p in own]
+        if not self.calm or rng.random() < 0.3:
+            z = self.degrade(z)
+        else:
+            z = z.copy()
+        points, sigmas = self.inject(z, points, sigmas, 0.2 if pool.name == "drone-ir" or self.calm else 0.4)
         cells = label_sigma(sigmas)
         if self.rounded:
             points = np.round((points + 0.5) / 2 - 0.5) * 2 + 0.5
         return np.clip(z, Z_MIN, Z_MAX), render_heat(points, cells, size), points, cells
 
-    def warp(self, sample: Sample, centre: np.ndarray, s: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scale, dihedral flip and crop in one interpolation; mirrored at the borders, and so are the points."""
+    def warp(
+        self, sample: Sample, centre: np.ndarray, s: float, size: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, np.ndarray]]]:
+        """Scale, dihedral flip and crop in one interpolation (none at scale 1); mirrored at the borders, and so are the points.
+
+        Returns (z, points, sigmas, [(index of the sample's point, where it is in the crop)] of those not mirrored).
+        """
         rng = self.rng
         h, w = sample.image.shape
         turn = rng.integers(8)
@@ -239,26 +275,35 @@ class CropSampler:
         big = size * n
         forward = linear * (s * n)
         shift = (big - 1) / 2 - forward @ centre
+        if s == 1.0:
+            shift = np.round(shift)
         z = cv2.warpAffine(
-            sample.image.astype(np.float32), np.hstack([forward, shift[:, None]]), (big, big), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            sample.z,
+            np.hstack([forward, shift[:, None]]),
+            (big, big),
+            flags=cv2.INTER_NEAREST if s == 1.0 else cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
         )
         if n > 1:
             z = cv2.resize(z, (size, size), interpolation=cv2.INTER_AREA)
-        z = (z - np.float32(sample.median)) * np.float32(1.0 / sample.scale)
-        points, sigmas = [], []
-        for (px, py), sigma in zip(sample.points, sample.sigmas):
+        back = np.linalg.inv(forward)
+        self.origin = Origin(0, 0, np.hstack([back * n, (back @ ((n - 1) / 2 - shift))[:, None]]), [])
+        points, sigmas, own = [], [], []
+        for k, ((px, py), sigma) in enumerate(zip(sample.points, sample.sigmas)):
             for mx in mirrored(px, w):
                 for my in mirrored(py, h):
                     q = ((forward @ (mx, my) + shift) + 0.5) / n - 0.5
                     if -1 <= q[0] < size + 1 and -1 <= q[1] < size + 1:
                         points.append(q)
                         sigmas.append(np.hypot(sigma * s, 0.3))
-        return z, np.array(points).reshape(-1, 2), np.array(sigmas)
+                        if mx == px and my == py:
+                            own.append((k, q))
+        return z, np.array(points).reshape(-1, 2), np.array(sigmas), own
 
     def degrade(self, z: np.ndarray) -> np.ndarray:
         """Gain, offset, blur, white noise, column and row fixed-pattern noise: cameras that are not in the sets."""
         rng = self.rng
-        z = z * np.float32(np.exp(rng.uniform(-0.4, 0.4))) + np.float32(rng.normal(0, 0.2))
+        z = z * np.float32(np.exp(rng.uniform(-0.35, 0.35))) + np.float32(rng.normal(0, 0.15))
         if rng.random() < 0.2:
             z = cv2.GaussianBlur(z, (0, 0), float(rng.uniform(0.3, 0.8)))
         if rng.random() < 0.35:
@@ -269,34 +314,52 @@ class CropSampler:
         return np.ascontiguousarray(z, np.float32)
 
     def inject(self, z: np.ndarray, points: np.ndarray, sigmas: np.ndarray, chance: float) -> tuple[np.ndarray, np.ndarray]:
-        """Add pixel-integrated Gaussians of exactly known centre; contrast is a multiple of the local deviation."""
+        """Add targets of exactly known centre, 1 to 15 px across; contrast is a multiple of the local deviation.
+
+        Small ones are pixel-integrated Gaussians; large ones may have a flat top. One in five has a neighbour 5 to 9 px away.
+        """
         rng = self.rng
         size = z.shape[0]
         if rng.random() >= chance:
             return points, sigmas
         points, sigmas = list(points), list(sigmas)
-        for _ in range(rng.integers(1, 4)):
-            x, y = rng.uniform(3, size - 4, 2)
-            if any(np.hypot(x - px, y - py) < 8 for px, py in points):
-                continue
-            s = float(np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
+
+        def add(x: float, y: float, s: float, amplitude: float, apart: float) -> None:
+            if not (3 <= x <= size - 4 and 3 <= y <= size - 4) or any(np.hypot(x - px, y - py) < apart for px, py in points):
+                return
             stretch = float(np.exp(rng.uniform(-0.35, 0.35))) if rng.random() < 0.5 else 1.0
-            local = z[max(0, int(y) - 10) : int(y) + 11, max(0, int(x) - 10) : int(x) + 11]
-            snr = float(np.exp(rng.uniform(np.log(4.0), np.log(25.0))))
-            amplitude = snr * max(float(local.std()), 0.03)
-            # A faint peak on a smooth slope still needs to be brighter than quantisation; a giant one is not a small target.
-            z += np.float32(min(amplitude, 20.0)) * pixel_gaussian(size, x, y, s * stretch, s / stretch)
+            blob = pixel_gaussian(size, x, y, s * stretch, s / stretch)
+            if s > 1.5 and rng.random() < 0.5:
+                # A resolved body: the Gaussian clipped at part of its height has a flat top and the same centre.
+                level = float(rng.uniform(0.4, 0.8))
+                blob = np.minimum(blob, level) / level
+            # A giant peak is not a small target.
+            z[:] += np.float32(min(amplitude, 20.0)) * blob
             points.append(np.array([x, y]))
             sigmas.append(s)
+
+        for _ in range(rng.integers(1, 4)):
+            x, y = rng.uniform(3, size - 4, 2)
+            s = float(np.exp(rng.uniform(np.log(0.35), np.log(3.5))))
+            local = z[max(0, int(y) - 10) : int(y) + 11, max(0, int(x) - 10) : int(x) + 11]
+            snr = float(np.exp(rng.uniform(np.log(3.0), np.log(25.0))))
+            # A faint peak on a smooth slope still needs to be brighter than quantisation.
+            amplitude = snr * max(float(local.std()), 0.03)
+            add(x, y, s, amplitude, 8.0)
+            if rng.random() < 0.2:
+                angle, gap = rng.uniform(0, 2 * np.pi), rng.uniform(5, 9)
+                add(x + gap * np.cos(angle), y + gap * np.sin(angle), min(s, 1.3), amplitude * float(np.exp(rng.uniform(-0.7, 0.7))), 4.9)
         return np.array(points).reshape(-1, 2), np.array(sigmas)
 
-    def batch(self, count: int, size: int, max_points: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(z [B,1,S,S], heat [B,1,S/2,S/2], targets [B, max_points, 4] = x, y, sigma in cells, valid)."""
+    def batch(self, count: int, size: int, max_points: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Origin]]:
+        """(z [B,1,S,S], heat [B,1,S/2,S/2], targets [B, max_points, 4] = x, y, sigma in cells, valid; where each came from)."""
+        origins = []
         z = np.empty((count, 1, size, size), np.float32)
         heat = np.empty((count, 1, size // 2, size // 2), np.float32)
         targets = np.zeros((count, max_points, 4), np.float32)
         for i in range(count):
             z[i, 0], heat[i, 0], points, cells = self.crop(size)
+            origins.append(self.origin)
             for j, ((x, y), s) in enumerate(zip(points[:max_points], cells[:max_points])):
                 targets[i, j] = ((x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5, s, 1)
-        return z, heat, targets
+        return z, heat, targets, origins

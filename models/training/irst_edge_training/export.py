@@ -119,6 +119,7 @@ def export(checkpoint: Path, out: Path, name: str, threshold: float | None = Non
     model, state = load_checkpoint(checkpoint)
     files = write_graphs(model, out, name)
     validation = state.get("validation", {})
+    earlier = state.get("earlier", {"step": 0, "spent": 0.0})
     manifest = {
         "schema": "irst-edge/model/1",
         "name": name,
@@ -139,7 +140,8 @@ def export(checkpoint: Path, out: Path, name: str, threshold: float | None = Non
         "decode": {"threshold": threshold if threshold is not None else validation.get("threshold", 0.5)},
         "parameters": count_parameters(model),
         "gigaFlops256": round(giga_flops(model), 4),
-        "training": {"data": TRAINING_DATA, "steps": state.get("step"), "hours": round(state.get("spent", 0) / 3600, 3), "seed": state.get("seed"),
+        "training": {"data": TRAINING_DATA, "steps": state.get("step", 0) + earlier["step"],
+                     "hours": round((state.get("spent", 0) + earlier["spent"]) / 3600, 3), "seed": state.get("seed"),
                      "config": state["config"]},
         "validation": validation,
         "files": files,

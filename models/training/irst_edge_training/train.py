@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import ctypes
 import json
 import math
 import os
@@ -27,8 +28,10 @@ from torch import nn
 
 from .data import CropSampler, Pool, Sample, load_pools, pixel_gaussian
 from .evaluate import THRESHOLDS, find_all, score
+from .focus import Origin, report
 from .loss import LossConfig, total_loss
 from .model import NetConfig, P2PLite, count_parameters
+from .muon import Muon
 from .ranks import Ranks, join
 
 
@@ -55,11 +58,12 @@ class Prefetch:
         while not self.ready.empty():
             self.ready.get_nowait()
 
-    def next(self) -> tuple[torch.Tensor, ...]:
+    def next(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[Origin]]:
         batch = self.ready.get()
         if isinstance(batch, Exception):
             raise RuntimeError("a batch could not be made") from batch
-        return tuple(torch.from_numpy(a) for a in batch)
+        z, heat, targets, origins = batch
+        return torch.from_numpy(z), torch.from_numpy(heat), torch.from_numpy(targets), origins
 
 
 def learning_rate(progress: float, peak: float, warm: float = 0.03) -> float:
@@ -76,6 +80,33 @@ def parameter_groups(model: nn.Module, decay: float) -> list[dict]:
     for name, p in model.named_parameters():
         (with_decay if p.ndim == 4 and "squeeze" not in name and "heads" not in name else without).append(p)
     return [{"params": with_decay, "weight_decay": decay}, {"params": without, "weight_decay": 0.0}]
+
+
+def make_optimisers(model: nn.Module, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
+    """Muon for the kernels that mix channels, AdamW for the rest (or for all). ``ratio``: a group's rate over ``--lr``."""
+    with_decay, without = parameter_groups(model, args.decay)
+    kernels: list[nn.Parameter] = []
+    if args.optimiser == "muon":
+        kernels = [p for p in with_decay["params"] if p.shape[1] > 1 and p.shape[0] > 2]
+        with_decay["params"] = [p for p in with_decay["params"] if not any(p is k for k in kernels)]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW([with_decay, without], lr=args.lr, fused=True)]
+    if kernels:
+        optimisers.append(Muon(kernels, lr=args.muon_lr, decay=args.decay))
+    for optimiser, ratio in zip(optimisers, (1.0, args.muon_lr / args.lr)):
+        for group in optimiser.param_groups:
+            group["ratio"] = ratio
+    return optimisers
+
+
+def keep_memory() -> None:
+    """Makes glibc keep what is freed: fresh pages for every activation cost more than the arithmetic on virtual machines.
+
+    See mallopt(3): no mmap for large blocks, no trimming, one arena.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 256 << 20), (-8, 1)):
+            libc.mallopt(option, value)
 
 
 @torch.no_grad()
@@ -149,6 +180,11 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--decay", type=float, default=1e-2)
     p.add_argument("--ema", type=float, default=0.999)
+    p.add_argument("--optimiser", choices=("muon", "adamw"), default="muon", help="of the kernels that mix channels")
+    p.add_argument("--muon-lr", type=float, default=0.02)
+    p.add_argument("--focus", type=float, default=0.5, help="share of crops that go where the network was wrong")
+    p.add_argument("--bf16", action="store_true", help="bfloat16 activations: faster where the CPU or GPU has the instructions")
+    p.add_argument("--init", type=Path, help="a checkpoint whose weights a new schedule starts from")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--validate-minutes", type=float, default=10.0)
@@ -160,12 +196,17 @@ def add_switches(p: argparse.ArgumentParser) -> None:
     p.add_argument("--no-dynamic", action="store_true", help="plain asymmetric convolutions (ablation)")
     p.add_argument("--no-fusion", action="store_true", help="no cross-layer branches but the last (ablation)")
     p.add_argument("--no-gate", action="store_true", help="low-level detail gates nothing (ablation)")
+    p.add_argument("--channels", type=int, nargs=3, help="widths at 1/2, 1/4 and 1/8, multiples of 32; default 32 64 96")
+    p.add_argument("--depth", help="AFD units of each branch, stage by stage; default 1/2,2/3,2,3")
     p.add_argument("--loss", choices=("quality-focal", "mse"), default=LossConfig().kind, help="of the heat map (mse: ablation)")
     p.add_argument("--rounded-labels", action="store_true", help="label centres rounded to cells (ablation)")
 
 
 def net_config(args: argparse.Namespace) -> NetConfig:
-    return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate)
+    sizes = {"channels": tuple(args.channels)} if args.channels else {}
+    if args.depth:
+        sizes["depth"] = tuple(tuple(int(n) for n in stage.split(",")) for stage in args.depth.split("/"))
+    return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate, **sizes)
 
 
 def train(args: argparse.Namespace, config: NetConfig | None = None, loss_config: LossConfig | None = None, pools=None) -> dict:
@@ -181,6 +222,7 @@ def train(args: argparse.Namespace, config: NetConfig | None = None, loss_config
 
 
 def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: LossConfig, pools) -> dict:
+    keep_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -200,7 +242,14 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
             with (args.out / "log.jsonl").open("a") as log:
                 log.write(text + "\n")
 
-    optimiser = torch.optim.AdamW(parameter_groups(model, args.decay), lr=args.lr, fused=True)
+    # What the schedules before this one spent on these weights.
+    earlier = {"step": 0, "spent": 0.0}
+    if args.init:
+        begin = torch.load(args.init, map_location=ranks.device, weights_only=False)
+        model.load_state_dict(begin["ema"])
+        ema.load_state_dict(begin["ema"])
+        earlier = {k: begin[k] + begin.get("earlier", {}).get(k, 0) for k in earlier}
+    optimisers = make_optimisers(model, args)
     step, spent, best = 0, 0.0, -1.0
     if last.exists():
         state = torch.load(last, map_location=ranks.device, weights_only=False)
@@ -210,8 +259,10 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
             raise SystemExit(f"{last} was begun with --seed {state['seed']}: give the same, or another --out")
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
-        optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved_state in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved_state)
         step, spent, best = state["step"], state["spent"], state["best"]
+        earlier = state.get("earlier", earlier)
         tell(f"resumed {last} at step {step}, {spent / 60:.1f} min")
     if step == 0:
         tell(f"{count_parameters(model)} parameters")
@@ -227,8 +278,8 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
         return step / args.steps if args.steps else spent / (args.hours * 3600)
 
     def snapshot() -> dict:
-        return {"model": model.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent,
-                "best": best, "seed": args.seed, **chosen}
+        return {"model": model.state_dict(), "ema": ema.state_dict(), "optimisers": [o.state_dict() for o in optimisers], "step": step, "spent": spent,
+                "best": best, "seed": args.seed, "earlier": earlier, **chosen}
 
     recent: list[float] = []
     clock = time.monotonic()
@@ -237,20 +288,28 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     while progress() < 1.0:
         at = progress()
         lr = learning_rate(at, args.lr)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = lr * group["ratio"]
         # ODConv anneals its kernel softmax from 30 to 1 while attention is still random.
-        model.set_temperature(max(1.0, 30.0 - 29.0 * at / 0.1))
+        model.set_temperature(1.0 if args.init else max(1.0, 30.0 - 29.0 * at / 0.1))
         large = at > 1 - args.large_share
         feed.size = (max(2, args.batch // 4), args.size * 2) if large else (args.batch, args.size)
-        z, heat, targets = (t.to(ranks.device) for t in feed.next())
+        feed.sampler.focused = 0.0 if large else args.focus
+        feed.sampler.calm = large
+        z, heat, targets, origins = feed.next()
+        z, heat, targets = z.to(ranks.device), heat.to(ranks.device), targets.to(ranks.device)
         replica.train()
-        logit, logsig = replica(z)
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=args.bf16):
+            logit, logsig = replica(z)
         loss, parts = total_loss(logit, logsig, heat, targets, loss_config)
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
+        if args.focus:
+            report(feed.sampler.focus, origins, logit.detach()[:, 0].sigmoid().float().cpu().numpy(), heat[:, 0].cpu().numpy())
         step += 1
         ranks.average_buffers(model)
         update_ema(ema, model, step, args.ema)
@@ -272,7 +331,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
             tell(result)
             if result["f1"] >= best:
                 best = result["f1"]
-                save(args.out / "best.pt", {"ema": ema.state_dict(), "step": step, "spent": spent, "validation": result, "seed": args.seed, **chosen})
+                save(args.out / "best.pt", {"ema": ema.state_dict(), "step": step, "spent": spent, "validation": result, "seed": args.seed, "earlier": earlier, **chosen})
             validated = spent
             saved = float("-inf")
             clock = time.monotonic()

@@ -45,7 +45,7 @@ class Labels(unittest.TestCase):
     def test_mirrored_copies_are_labelled_however_far_the_crop_reaches(self):
         sample = scene([(20.0, 31.0)], size=48)
         sampler = CropSampler([Pool("scene", [sample], 1.0)], 5)
-        z, points, _ = sampler.warp(sample, np.array([24.0, 24.0]), 1.0, 200)
+        z, points, _, _ = sampler.warp(sample, np.array([24.0, 24.0]), 1.0, 200)
         peaks_found = np.argwhere((z >= cv2.dilate(z, np.ones((9, 9)))) & (z > 40))
         self.assertGreater(len(peaks_found), 12)
         for y, x in peaks_found:

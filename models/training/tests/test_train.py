@@ -46,6 +46,19 @@ class Train(unittest.TestCase):
             self.assertIn("at step 6", log.getvalue())
             self.assertGreater(second["spent"], first["spent"])
 
+    def test_a_new_schedule_starts_from_the_weights_of_another(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            pools = t.smoke_pools(1)
+            pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+            first, second = Path(folder) / "first", Path(folder) / "second"
+            t.train(arguments(first, *SHORT), pools=pools)
+            more = ("--init", str(first / "best.pt"), "--lr", "1e-12", "--muon-lr", "1e-12", "--optimiser", "adamw")
+            t.train(arguments(second, *SHORT, "--steps", "3", *more), pools=pools)
+            a, b = (torch.load(run / "best.pt", weights_only=False) for run in (first, second))
+            self.assertEqual(b["earlier"]["step"], 2)
+            self.assertGreater(b["earlier"]["spent"], 0)
+            torch.testing.assert_close(b["ema"]["head.weight"], a["ema"]["head.weight"], atol=1e-6, rtol=0)
+
     def test_schedule_warms_up_and_anneals(self):
         rates = [t.learning_rate(p / 100, 1.0) for p in range(101)]
         self.assertLess(rates[0], 0.1)
@@ -65,6 +78,7 @@ class Switches(unittest.TestCase):
             "--no-dynamic": lambda s: s["config"]["dynamic"],
             "--no-fusion": lambda s: s["config"]["fusion"],
             "--no-gate": lambda s: s["config"]["gate"],
+            "--depth=1/1,1/2,1,2": lambda s: s["config"]["depth"] == ((1,), (2, 2), (3, 2, 3)),
             "--loss=mse": lambda s: s["loss"]["kind"] != "mse",
             "--rounded-labels": lambda s: not s["rounded_labels"],
         }

@@ -1,0 +1,95 @@
+"""The sampler goes back to what the network gets wrong, and finds it again."""
+
+import unittest
+
+import numpy as np
+
+from irst_edge_training.data import CropSampler, Pool, Sample
+from irst_edge_training.focus import CLUTTER_KEPT, Origin, PoolFocus, report
+
+
+def scene(points, size=200) -> Sample:
+    image = np.full((size, size), 60, np.uint8)
+    image[::7] += 1
+    for x, y in points:
+        image[int(y), int(x)] = 250
+    return Sample("scene", image, np.array(points, float).reshape(-1, 2), np.ones(len(points)))
+
+
+class Focus(unittest.TestCase):
+    def test_hard_targets_are_drawn_more_often(self):
+        focus = PoolFocus([(0, 0), (1, 0)])
+        for _ in range(20):
+            focus.saw_target(0, 0.95)
+            focus.saw_target(1, 0.1)
+        rng = np.random.default_rng(1)
+        hard = sum(focus.draw_target(rng) == (1, 0) for _ in range(1000))
+        self.assertGreater(hard, 850)
+        self.assertLess(hard, 999)
+
+    def test_clutter_is_remembered_once_and_forgotten_when_gone(self):
+        focus = PoolFocus([])
+        focus.saw_clutter(3, 50.0, 60.0, 0.6)
+        focus.saw_clutter(3, 52.0, 61.0, 0.7)
+        focus.saw_clutter(4, 50.0, 60.0, 0.5)
+        self.assertEqual([c[0] for c in focus.clutter], [3, 4])
+        self.assertEqual(focus.clutter[0][1:], (52.0, 61.0, 0.7))
+        focus.saw_clutter(3, 51.0, 61.0, 0.1)
+        self.assertEqual([c[0] for c in focus.clutter], [4])
+
+    def test_memory_is_bounded_and_keeps_the_worst(self):
+        focus = PoolFocus([])
+        for i in range(CLUTTER_KEPT + 50):
+            focus.saw_clutter(i, 10.0, 10.0, 0.3 + 0.6 * i / (CLUTTER_KEPT + 50))
+        self.assertEqual(len(focus.clutter), CLUTTER_KEPT)
+        self.assertEqual(focus.clutter[0][0], 50)
+
+    def test_report_maps_cells_back_to_the_image(self):
+        pool = PoolFocus([(7, 0)])
+        turned = np.array([[0.0, 2.0, 100.0], [2.0, 0.0, 40.0]])
+        prob, label = np.zeros((1, 32, 32)), np.zeros((1, 32, 32))
+        label[0, 10, 12] = 1.0
+        prob[0, 10, 12], prob[0, 20, 5] = 0.9, 0.8
+        report([pool], [Origin(0, 7, turned, [(0, 24.5, 20.5)])], prob, label)
+        self.assertAlmostEqual(pool.difficulty[0], 0.5 + 0.4 * (0.1 - 0.5))
+        self.assertEqual(pool.clutter, [(7, 100.0 + 2 * 40.5, 40.0 + 2 * 10.5, 0.8)])
+
+    def test_origin_of_a_crop_leads_to_the_target(self):
+        sampler = CropSampler([Pool("scene", [scene([(70, 90), (150, 40)])], 1.0)], 2)
+        seen = set()
+        for _ in range(80):
+            sampler.crop(64)
+            for index, x, y in sampler.origin.targets:
+                where = sampler.origin.to_image(x, y)
+                np.testing.assert_allclose(where, [(70, 90), (150, 40)][index], atol=1e-6)
+                seen.add(index)
+        self.assertEqual(seen, {0, 1})
+
+    def test_focused_crops_show_the_hard_target_and_the_clutter(self):
+        sampler = CropSampler([Pool("scene", [scene([(70, 90), (150, 40)])], 1.0)], 3)
+        sampler.focused = 1.0
+        focus = sampler.focus[0]
+        for _ in range(30):
+            focus.saw_target(0, 1.0)
+            focus.saw_target(1, 0.0)
+        focus.saw_clutter(0, 20.0, 170.0, 0.9)
+        hard, clutter = 0, 0
+        for _ in range(200):
+            sampler.crop(64)
+            middle = sampler.origin.to_image(31.5, 31.5)
+            clutter += bool(np.hypot(*(middle - (20, 170))) < 3)
+            hard += any(i == 1 for i, _, _ in sampler.origin.targets)
+        self.assertGreater(clutter, 30)
+        self.assertGreater(hard, 120)
+
+    def test_most_crops_keep_the_pixels_of_the_image(self):
+        sample = scene([(70, 90)])
+        sampler = CropSampler([Pool("scene", [sample], 1.0)], 4)
+        sampler.calm = True
+        levels = np.unique(sample.z.clip(-8, 24))
+        exact = sum(bool(np.isin(sampler.crop(32)[0], levels).all()) for _ in range(100))
+        self.assertGreater(exact, 20)
+
+
+if __name__ == "__main__":
+    unittest.main()
