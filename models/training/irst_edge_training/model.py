@@ -153,16 +153,15 @@ class Down(nn.Module):
 @functools.lru_cache(maxsize=64)
 def bilinear_matrix(size: int, factor: int) -> Tensor:
     """[size * factor, size]: half-pixel bilinear up-sampling of one axis as a matrix, what ``F.interpolate`` computes."""
-    # A tensor made under inference mode could never be saved for a backward pass later on.
-    with torch.inference_mode(False), torch.no_grad():
-        eye = torch.eye(size)[None, None]
-        return F.interpolate(eye, size=(size * factor, size), mode="bilinear", align_corners=False)[0, 0]
+    eye = torch.eye(size)[None, None]
+    return F.interpolate(eye, size=(size * factor, size), mode="bilinear", align_corners=False)[0, 0]
 
 
 class Up(nn.Module):
     """1x1 to the target width at low resolution, then bilinear up-sampling by ``2 ** steps``.
 
-    The up-sampling is two matrix products: the same numbers as ``F.interpolate``, whose backward takes three times as long.
+    While training the up-sampling is two matrix products: the numbers of ``F.interpolate``, whose backward takes three times as
+    long.
     """
 
     def __init__(self, cin: int, cout: int, steps: int) -> None:
@@ -172,6 +171,8 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.point(x)
+        if not self.training:
+            return F.interpolate(y, scale_factor=float(self.factor), mode="bilinear", align_corners=False)
         rows = bilinear_matrix(y.shape[2], self.factor).to(y.device, y.dtype)
         cols = bilinear_matrix(y.shape[3], self.factor).to(y.device, y.dtype)
         return rows @ (y @ cols.t())

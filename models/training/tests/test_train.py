@@ -17,12 +17,22 @@ from irst_edge_training import ablate as ab
 from irst_edge_training import train as t
 from irst_edge_training.data import CropSampler, Pool, Sample
 from irst_edge_training.export import load_checkpoint
+from irst_edge_training.model import Up
 
 
 def arguments(out: Path, *more: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     t.add_arguments(parser)
     return parser.parse_args(["--out", str(out), "--threads", "1", *more])
+
+
+class UpSampling(unittest.TestCase):
+    def test_training_and_inference_compute_the_same(self):
+        for factor, size in ((2, (12, 20)), (4, (8, 6))):
+            up = Up(6, 4, {2: 1, 4: 2}[factor]).train()
+            up.point.eval()
+            x = torch.randn(2, 6, *size)
+            torch.testing.assert_close(up(x), up.eval()(x), atol=1e-5, rtol=1e-5)
 
 
 class Train(unittest.TestCase):
