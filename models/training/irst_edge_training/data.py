@@ -143,7 +143,7 @@ def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
 def load_pools(root: Path, seed: int, videos: bool = True) -> tuple[list[Pool], list[Pool]]:
     """(training pools, held-out pools): a tenth of each training list and a fifth of the rest is held out."""
     train, held = [], []
-    for name, weight in (("NUDT-SIRST", 0.32), ("SIRST", 0.18), ("IRSTD-1K", 0.28)):
+    for name, weight in (("NUDT-SIRST", 0.30), ("SIRST", 0.14), ("IRSTD-1K", 0.36)):
         samples = load_images(root / name, read_list(root / name / "train.txt"))
         a, b = hold_out(samples, 0.1, seed)
         train.append(Pool(name, a, weight))
