@@ -7,6 +7,7 @@ The third number of an entry (mask area) is ignored: the method learns from poin
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -158,6 +159,11 @@ def load_pools(root: Path, seed: int, videos: bool = True) -> tuple[list[Pool], 
     return train, held
 
 
+def centre_share(s: float) -> float:
+    """What integration over a pixel leaves of the peak of a Gaussian centred on it, one axis."""
+    return 2 * s * math.sqrt(math.pi / 2) * math.erf(0.5 / (math.sqrt(2) * s))
+
+
 def pixel_gaussian(size: int, x: float, y: float, sx: float, sy: float) -> np.ndarray:
     """Gaussian of unit peak density integrated over pixels, [size, size], centre (x, y), sigma (sx, sy) px."""
     from scipy.special import erf
@@ -247,7 +253,7 @@ class CropSampler:
             z = self.degrade(z)
         else:
             z = z.copy()
-        points, sigmas = self.inject(z, points, sigmas, 0.2 if pool.name == "drone-ir" or self.calm else 0.4)
+        points, sigmas = self.inject(z, points, sigmas, 0.2 if pool.name == "drone-ir" else 0.4)
         cells = label_sigma(sigmas)
         if self.rounded:
             points = np.round((points + 0.5) / 2 - 0.5) * 2 + 0.5
@@ -328,7 +334,7 @@ class CropSampler:
             if not (3 <= x <= size - 4 and 3 <= y <= size - 4) or any(np.hypot(x - px, y - py) < apart for px, py in points):
                 return
             stretch = float(np.exp(rng.uniform(-0.35, 0.35))) if rng.random() < 0.5 else 1.0
-            blob = pixel_gaussian(size, x, y, s * stretch, s / stretch)
+            blob = pixel_gaussian(size, x, y, s * stretch, s / stretch) / (centre_share(s * stretch) * centre_share(s / stretch))
             if s > 1.5 and rng.random() < 0.5:
                 # A resolved body: the Gaussian clipped at part of its height has a flat top and the same centre.
                 level = float(rng.uniform(0.4, 0.8))
@@ -340,7 +346,9 @@ class CropSampler:
 
         for _ in range(rng.integers(1, 4)):
             x, y = rng.uniform(3, size - 4, 2)
-            s = float(np.exp(rng.uniform(np.log(0.35), np.log(3.5))))
+            # Three in ten are little more than one pixel.
+            least, most = (0.2, 0.6) if rng.random() < 0.3 else (0.35, 3.5)
+            s = float(np.exp(rng.uniform(np.log(least), np.log(most))))
             local = z[max(0, int(y) - 10) : int(y) + 11, max(0, int(x) - 10) : int(x) + 11]
             snr = float(np.exp(rng.uniform(np.log(3.0), np.log(25.0))))
             # A faint peak on a smooth slope still needs to be brighter than quantisation.
