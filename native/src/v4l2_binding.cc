@@ -271,10 +271,18 @@ class FakeDevice final : public Napi::ObjectWrap<FakeDevice> {
 /// What the stream's thread, its ThreadSafeFunction and the camera share.
 struct Session {
   std::unique_ptr<Stream> stream;
-  Napi::ThreadSafeFunction wake;
+  napi_threadsafe_function wake = nullptr;
   /// False from the function's finalizer on. Of the environment's thread alone.
   bool wake_alive = true;
 };
+
+/// Runs on the environment's thread. `env` is null where the environment is ending; an exception of the callback is left to Node.
+void CallWake(napi_env env, napi_value callback, void*, void*) {
+  if (env == nullptr || callback == nullptr) return;
+  napi_value undefined = nullptr;
+  if (napi_get_undefined(env, &undefined) != napi_ok) return;
+  napi_call_function(env, undefined, callback, 0, nullptr, nullptr);
+}
 
 class Camera final : public Napi::ObjectWrap<Camera> {
  public:
@@ -464,16 +472,21 @@ class Camera final : public Napi::ObjectWrap<Camera> {
                                  array.ByteLength());
     }
     auto session = std::make_shared<Session>();
-    session->wake = Napi::ThreadSafeFunction::New(
-        env, info[1].As<Napi::Function>(), "irst-edge camera", 1, 1, new std::shared_ptr<Session>(session),
-        [](Napi::Env, void*, std::shared_ptr<Session>* context) {
+    auto context = std::make_unique<std::shared_ptr<Session>>(session);
+    // Straight from Node-API: node-addon-api's own class throws where a worker is terminated between the wake-up and the call,
+    // and in such an environment not even an exception can be made.
+    const napi_status status = napi_create_threadsafe_function(
+        env, info[1], nullptr, Napi::String::New(env, "irst-edge camera"), 1, 1, context.get(),
+        [](napi_env, void* data, void*) {
           // Also the end of a worker thread: the function is deleted after this, so its thread must be gone now.
-          (*context)->wake_alive = false;
-          (*context)->stream.reset();
-          delete context;
+          const std::unique_ptr<std::shared_ptr<Session>> owned(static_cast<std::shared_ptr<Session>*>(data));
+          (*owned)->wake_alive = false;
+          (*owned)->stream.reset();
         },
-        static_cast<void*>(nullptr));
-    session->wake.Unref(env);
+        nullptr, &CallWake, &session->wake);
+    if (status != napi_ok) throw Napi::Error::New(env, "start: no ThreadSafeFunction can be made");
+    context.release();
+    napi_unref_threadsafe_function(env, session->wake);
     // A wake-up that is already on its way will see what is new: a full queue is no loss.
     napi_threadsafe_function wake = session->wake;
     try {
@@ -485,7 +498,7 @@ class Camera final : public Napi::ObjectWrap<Camera> {
       });
     } catch (...) {
       session->stream.reset();
-      session->wake.Release();
+      napi_release_threadsafe_function(session->wake, napi_tsfn_release);
       throw;
     }
     session_ = std::move(session);
@@ -502,7 +515,7 @@ class Camera final : public Napi::ObjectWrap<Camera> {
       session_->stream->Stop();
       last_counters_ = session_->stream->Counters();
     }
-    if (session_->wake_alive) session_->wake.Release();
+    if (session_->wake_alive) napi_release_threadsafe_function(session_->wake, napi_tsfn_release);
     session_.reset();
     return true;
   }
@@ -581,10 +594,10 @@ class Camera final : public Napi::ObjectWrap<Camera> {
   }
 
   void RefLoop(const Napi::CallbackInfo& info) {
-    if (session_ && session_->wake_alive) session_->wake.Ref(info.Env());
+    if (session_ && session_->wake_alive) napi_ref_threadsafe_function(info.Env(), session_->wake);
   }
   void UnrefLoop(const Napi::CallbackInfo& info) {
-    if (session_ && session_->wake_alive) session_->wake.Unref(info.Env());
+    if (session_ && session_->wake_alive) napi_unref_threadsafe_function(info.Env(), session_->wake);
   }
 
   static constexpr size_t kMetaFields = 9;
