@@ -2,7 +2,16 @@
   "targets": [
     {
       "target_name": "irst_edge",
-      "sources": ["src/addon.cc", "src/system_error.cc", "src/sd_notify.cc"],
+      "sources": [
+        "src/addon.cc",
+        "src/system_error.cc",
+        "src/sd_notify.cc",
+        "src/v4l2_binding.cc",
+        "src/v4l2_device.cc",
+        "src/v4l2_fake_io.cc",
+        "src/v4l2_stream.cc",
+        "src/v4l2_system_io.cc",
+      ],
       "dependencies": ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
       "defines": [
         "NAPI_VERSION=8",

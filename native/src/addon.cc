@@ -7,6 +7,7 @@
 
 #include "sd_notify.h"
 #include "system_error.h"
+#include "v4l2_binding.h"
 
 namespace {
 
@@ -17,6 +18,7 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
                              InstanceValue("version", Napi::String::New(env, IRST_EDGE_VERSION), napi_enumerable),
                              InstanceMethod("sdNotify", &EdgeAddon::SdNotify, napi_enumerable),
                          });
+    irst::DefineV4l2(env, exports, camera_, fake_device_);
   }
 
  private:
@@ -36,6 +38,9 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
     }
     return Napi::Boolean::New(env, true);
   }
+
+  Napi::FunctionReference camera_;
+  Napi::FunctionReference fake_device_;
 };
 
 }  // namespace

@@ -5,8 +5,6 @@
 
 namespace irst {
 
-namespace {
-
 // glibc's strerrorname_np() is newer (2.32) than the oldest system this runs on (2.31).
 std::string ErrorName(int error_number) {
   switch (error_number) {
@@ -18,6 +16,7 @@ std::string ErrorName(int error_number) {
     IRST_NAME(EAFNOSUPPORT);
     IRST_NAME(EAGAIN);
     IRST_NAME(EBADF);
+    IRST_NAME(EBADMSG);
     IRST_NAME(EBUSY);
     IRST_NAME(ECONNREFUSED);
     IRST_NAME(ECONNRESET);
@@ -40,6 +39,7 @@ std::string ErrorName(int error_number) {
     IRST_NAME(ENOTSOCK);
     IRST_NAME(ENOTTY);
     IRST_NAME(ENXIO);
+    IRST_NAME(EOPNOTSUPP);
     IRST_NAME(EPERM);
     IRST_NAME(EPIPE);
     IRST_NAME(EPROTOTYPE);
@@ -50,8 +50,6 @@ std::string ErrorName(int error_number) {
       return "ERRNO_" + std::to_string(error_number);
   }
 }
-
-}  // namespace
 
 Napi::Error ToJs(Napi::Env env, const SystemError& error) {
   const std::string name = ErrorName(error.error_number());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <system_error>
 
 #include <napi.h>
@@ -19,6 +20,9 @@ class SystemError : public std::system_error {
  private:
   const char* syscall_;
 };
+
+/// `ENODEV`; `ERRNO_123` for a number without a name here.
+std::string ErrorName(int error_number);
 
 /// The same as a JavaScript Error in the manner of Node's own system errors: `code` ('ENOENT'), `errno` (negative), `syscall`.
 Napi::Error ToJs(Napi::Env env, const SystemError& error);
