@@ -147,7 +147,8 @@ export class DeadPixels {
     const share = this.sameLooks / this.looks;
     // In the first sweep there is nothing to compare with.
     if (this.sweeps > 1) {
-      const enough = share > MOST_SAME ? Number.POSITIVE_INFINITY : Math.ceil(Math.log(CHANCE) / Math.log(Math.max(share, 1e-3)));
+      const enough =
+        share > MOST_SAME ? Number.POSITIVE_INFINITY : Math.ceil(Math.log(CHANCE) / Math.log(Math.max(share, 1e-3)));
       const sweepMs = Number(atNs - this.sweepNs!) / 1e6 / (this.sweeps - 1);
       const long = sweepMs > 0 ? Math.ceil(LEAST_MS / sweepMs) : 255;
       this.neededRun = Number.isFinite(enough) ? Math.min(255, Math.max(LEAST_LOOKS, enough, long)) : enough;
@@ -202,7 +203,8 @@ export class DeadPixels {
     }
     const candidate = this.candidates.get(i);
     if (candidate === undefined) {
-      if (this.candidates.size < MOST_CANDIDATES) this.candidates.set(i, { looks: 1, sinceNs: atNs, sweep: this.sweeps });
+      if (this.candidates.size < MOST_CANDIDATES)
+        this.candidates.set(i, { looks: 1, sinceNs: atNs, sweep: this.sweeps });
       return;
     }
     candidate.looks++;

@@ -60,7 +60,8 @@ export class FrameDecoder {
   ) {
     const width = profile.width ?? size?.width;
     const frameRows = profile.height ?? size?.height;
-    if (width === undefined || frameRows === undefined) throw unfit(profile, 'width', 'it names no size, and none is given');
+    if (width === undefined || frameRows === undefined)
+      throw unfit(profile, 'width', 'it names no size, and none is given');
     if (size !== undefined && (size.width !== width || size.height !== frameRows)) {
       const field = size.width === width ? 'height' : 'width';
       throw unfit(profile, field, `it is for ${width}x${frameRows}, the camera delivers ${size.width}x${size.height}`);
@@ -72,7 +73,8 @@ export class FrameDecoder {
     this.height = profile.imageRows?.height ?? frameRows;
     this.bits = this.layout.bits;
     this.rowBytes = width * this.layout.step;
-    this.out = this.layout.sampleBytes === 2 ? new Uint16Array(width * this.height) : new Uint8Array(width * this.height);
+    this.out =
+      this.layout.sampleBytes === 2 ? new Uint16Array(width * this.height) : new Uint8Array(width * this.height);
     this.bare = { width, height: this.height, bits: this.bits, data: this.out };
     this.told = { ...this.bare, telemetry: {} };
     const { telemetry } = profile;
@@ -153,7 +155,8 @@ export class FrameDecoder {
     const { buffer } = bytes;
     const byteOffset = bytes.byteOffset + from;
     for (const kept of this.views) {
-      if (kept.buffer === buffer && kept.byteOffset === byteOffset && kept.samples.length === length) return kept.samples;
+      if (kept.buffer === buffer && kept.byteOffset === byteOffset && kept.samples.length === length)
+        return kept.samples;
     }
     const samples = wide ? new Uint16Array(buffer, byteOffset, length) : new Uint8Array(buffer, byteOffset, length);
     this.views[this.nextView] = { buffer, byteOffset, samples };

@@ -16,7 +16,13 @@ const counts = (bits: number, endian: 'little' | 'big' = 'little'): PixelLayout 
   bits,
   endian,
 });
-const luma = (step: number, offset: number): PixelLayout => ({ sampleBytes: 1, step, offset, bits: 8, endian: 'little' });
+const luma = (step: number, offset: number): PixelLayout => ({
+  sampleBytes: 1,
+  step,
+  offset,
+  bits: 8,
+  endian: 'little',
+});
 
 /**
  * The pixel formats that a thermal camera may name, by V4L2's four characters. Planar YUV begins with its luma plane.

@@ -159,20 +159,25 @@ export function parseProfile(raw: unknown, where: string): CameraProfile {
 }
 
 function describeIssue(issue: z.core.$ZodIssue): string[] {
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => `${pathOf([...issue.path, key])}: unknown field`);
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => `${pathOf([...issue.path, key])}: unknown field`);
   return [`${pathOf(issue.path)}: ${issue.message}`];
 }
 
 function pathOf(parts: readonly PropertyKey[]): string {
   if (parts.length === 0) return 'the whole file';
-  return parts.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`)).join('');
+  return parts
+    .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`))
+    .join('');
 }
 
 /** Rules between fields. */
 function crossChecks(p: CameraProfile): string[] {
   const wrong: string[] = [];
   if ((p.width === undefined) !== (p.height === undefined)) {
-    wrong.push(`${p.width === undefined ? 'width' : 'height'}: goes with ${p.width === undefined ? 'height' : 'width'}`);
+    wrong.push(
+      `${p.width === undefined ? 'width' : 'height'}: goes with ${p.width === undefined ? 'height' : 'width'}`,
+    );
   }
   for (const key of ['imageRows', 'telemetry'] as const) {
     const part = p[key];
@@ -201,7 +206,10 @@ function crossChecks(p: CameraProfile): string[] {
       wrong.push(`telemetry.parser: ${rowsOf.parser} reads counts of 16 bits, not luma`);
     }
   } else if (p.shift + layout.bits > 16) wrong.push(`shift: ${p.shift} and ${layout.bits} bits are more than 16`);
-  if (p.ffc.detect.includes('telemetry') && (rowsOf === undefined || rowsOf.parser === 'none' || rowsOf.parser === 'xtherm')) {
+  if (
+    p.ffc.detect.includes('telemetry') &&
+    (rowsOf === undefined || rowsOf.parser === 'none' || rowsOf.parser === 'xtherm')
+  ) {
     wrong.push('ffc.detect: "telemetry" needs telemetry whose parser knows of corrections (lepton, boson)');
   }
   return wrong;

@@ -24,7 +24,10 @@ export interface StoredProfile {
  */
 export async function loadProfiles(directory?: string): Promise<StoredProfile[]> {
   const found = new Map<string, StoredProfile>();
-  for (const [folder, own] of [[BUNDLED, false], ...(directory === undefined ? [] : [[directory, true] as const])] as const) {
+  for (const [folder, own] of [
+    [BUNDLED, false],
+    ...(directory === undefined ? [] : [[directory, true] as const]),
+  ] as const) {
     for (const file of await profileFiles(folder)) {
       const profile = await readProfile(file);
       found.set(profile.id, { profile, file, own });

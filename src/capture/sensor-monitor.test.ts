@@ -82,7 +82,9 @@ describe('flat-field corrections', () => {
       ...Array<FrameTelemetry['ffc']>(12).fill('running'),
       ...Array<FrameTelemetry['ffc']>(60).fill('done'),
     ];
-    const frames = phases.map((ffc, i) => monitor.inspect(scene.frame(undefined, { ffc: ffc!, lastFfc: i < 37 ? 10 : 99 })));
+    const frames = phases.map((ffc, i) =>
+      monitor.inspect(scene.frame(undefined, { ffc: ffc!, lastFfc: i < 37 ? 10 : 99 })),
+    );
     expect(states(frames)).toEqual(['idle', 'imminent', 'running held:ffc', 'settling held:ffc', 'idle']);
     expect(monitor.counters()).toEqual({ corrections: 1, held: { ffc: 12 + 30, frozen: 0 } });
   });
@@ -136,7 +138,8 @@ describe('flat-field corrections', () => {
       frames.push(
         monitor.inspect(
           scene.frame((data) => {
-            for (let k = 0; k < data.length; k++) data[k]! += 200 * Math.sin(((k % WIDTH) + 9 * i) / 12) + 40 * Math.sin(i / 3);
+            for (let k = 0; k < data.length; k++)
+              data[k]! += 200 * Math.sin(((k % WIDTH) + 9 * i) / 12) + 40 * Math.sin(i / 3);
           }),
         ),
       );
@@ -153,7 +156,8 @@ describe('flat-field corrections', () => {
     const scene = new Scene();
     const monitor = new SensorMonitor(size, RULE);
     const frames: Frame[] = [];
-    for (let i = 0; i < 30 * FPS; i++) frames.push(monitor.inspect(scene.frame(undefined, { ffc: 'running', lastFfc: 0 })));
+    for (let i = 0; i < 30 * FPS; i++)
+      frames.push(monitor.inspect(scene.frame(undefined, { ffc: 'running', lastFfc: 0 })));
     expect(states(frames)).toEqual(['running held:ffc', 'idle']);
     expect(frames.at(-1)!.sensor).toMatchObject({ health: 'fault', issues: ['ffcStuck'] });
     for (let i = 0; i < 2 * FPS; i++) frames.push(monitor.inspect(scene.frame(undefined, { ffc: 'done', lastFfc: 1 })));
@@ -321,7 +325,10 @@ function recordings(): void {
     const all = readFileSync(`${RECORDINGS}${name}`);
     const bytes = 160 * 120 * 2;
     const scene = new Scene(160, 120, 9);
-    const monitor = new SensorMonitor({ width: 160, height: 120, bits: 16 }, { detect: ['freeze', 'step'], settleMs: 500 });
+    const monitor = new SensorMonitor(
+      { width: 160, height: 120, bits: 16 },
+      { detect: ['freeze', 'step'], settleMs: 500 },
+    );
     const held: number[] = [];
     for (let i = 0; (i + 1) * bytes <= all.length; i++) {
       const data = new Uint16Array(all.buffer.slice(all.byteOffset + i * bytes, all.byteOffset + (i + 1) * bytes));

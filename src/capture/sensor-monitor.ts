@@ -107,7 +107,8 @@ export class SensorMonitor {
     if (telemetry?.overheated) issues.push('overheated');
     // In steps that mean something, so that the state does not change with every frame.
     const saturatedShare = Math.round(share * 100) / 100;
-    const temperatureC = telemetry?.temperatureC === undefined ? undefined : Math.round(telemetry.temperatureC * 10) / 10;
+    const temperatureC =
+      telemetry?.temperatureC === undefined ? undefined : Math.round(telemetry.temperatureC * 10) / 10;
     const unchanged =
       current.ffc === ffc &&
       current.held === held &&
