@@ -192,7 +192,7 @@ export function decodeFrame(
 /** The error for a profile that does not suit a camera; names the field. */
 export function unfit(profile: Pick<CameraProfile, 'id'>, field: string, why: string): EdgeError {
   return new EdgeError('PROFILE_UNFIT', `profile ${profile.id} does not fit: ${field}: ${why}`, {
-    hint: 'irst-edge probe shows what the camera delivers and which profiles fit',
+    hint: 'v4l2-ctl --list-formats-ext shows what the camera delivers; docs/cameras.md lists the profiles',
     exitCode: EXIT.config,
   });
 }
