@@ -22,6 +22,8 @@ export const HOLD_REASONS = [
   'disabled',
   /** The flat-field correction runs or settles: what is seen now may be its doing. */
   'ffc',
+  /** The sensor gives the same picture again and again. */
+  'frozen',
   /** It keeps its place on the sensor while the scene moves: a fault of the sensor. */
   'sensorFixed',
   /** It stands where something has stood for long. */
@@ -38,6 +40,7 @@ export const WITHHOLD_REASONS = [
   /** The last message was less than the interval ago. */
   'interval',
   'ffc',
+  'frozen',
   /** Said to be stationary already: nothing new to tell until it moves or ends. */
   'stationary',
 ] as const;
@@ -91,6 +94,8 @@ export interface EventFrame {
   dropped?: number;
   /** The flat-field correction runs or settles. */
   ffc?: boolean;
+  /** The sensor gives the same picture again and again. */
+  frozen?: boolean;
   latencyMs: EventMessage['latencyMs'];
   model: ModelIdentity;
   /** Execution provider that really ran. */
@@ -254,6 +259,7 @@ export class EventEngine {
     const { stationary, zones, quietHours } = this.options;
     if (!this.on) return 'disabled';
     if (frame.ffc === true) return 'ffc';
+    if (frame.frozen === true) return 'frozen';
     if (track.sensorFixed) return 'sensorFixed';
     if (track.stationary && stationary === 'suppress') return 'stationary';
     if (!mayOpen(zones, here)) return 'zone';
@@ -285,6 +291,7 @@ export class EventEngine {
     const severity = this.severity(track, here, frame);
     const rises = track.state === 'confirmed' && severityRank(severity) > severityRank(event.severity);
     if (frame.ffc === true) this.withheld.ffc++;
+    else if (frame.frozen === true) this.withheld.frozen++;
     else if (rises) {
       event.severity = severity;
       messages.push(this.updateMessage(track, event, here, frame));

@@ -91,7 +91,15 @@ const cameraState: CameraStateMessage = cameraStateMessage({
   frames: FRAMES,
   enabled: true,
   threshold: 0.5,
-  sensor: { ffc: 'idle', health: 'ok' },
+  profile: 'flir-boson-640-telemetry',
+  sensor: { ffc: 'idle', health: 'ok', temperatureC: 31.2 },
+  sensorWatch: {
+    issues: ['deadPixels'],
+    deadPixels: 2,
+    saturatedShare: 0,
+    corrections: 3,
+    held: { ffc: 216, frozen: 0 },
+  },
   tracks: TRACKS,
 });
 

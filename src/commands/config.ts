@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { asyncApiDocument } from '../alerts/asyncapi.js';
 import { ALERT_SCHEMAS } from '../alerts/schema.js';
+import { profileJsonSchema } from '../capture/profile-schema.js';
+import { loadProfiles } from '../capture/profile-store.js';
 import { DEFAULT_FILES, loadConfig } from '../config/load.js';
 import { redactConfig } from '../config/redact.js';
 import { configJsonSchema } from '../config/schema.js';
@@ -10,7 +12,7 @@ import { globalOptions, print, printJson, printNote, usageError, writeOutputFile
 
 /** Every JSON Schema of the program, by the stem of its file in docs/schemas. */
 export function allSchemas(): Record<string, object> {
-  return { config: configJsonSchema(), ...ALERT_SCHEMAS };
+  return { config: configJsonSchema(), 'camera-profile': profileJsonSchema(), ...ALERT_SCHEMAS };
 }
 
 /** The name under which the AsyncAPI document is printed. */
@@ -49,6 +51,7 @@ export function register(program: Command): void {
 async function check(file: string | undefined, options: { print?: true }, command: Command): Promise<void> {
   const loaded = await loadConfig(file);
   const config = redactConfig(loaded.config);
+  if (config.profilesDirectory !== undefined) await loadProfiles(config.profilesDirectory);
   if (globalOptions(command).json) {
     await printJson({ ok: true, file: loaded.file, warnings: loaded.warnings, config });
     return;

@@ -284,7 +284,7 @@ logg: {}
         'cameras[1].id (line 6): expected a name of its own, got "a" as cameras[0]',
         'cameras[1].source.bits (line 9): expected an integer from 8 to 16, got 20',
         'cameras[1].source.sead (line 10): unknown key; did you mean seed?',
-        'cameras[1].treshold (line 11): unknown key; known here: id, enabled, source, rate, detector, intrinsics, mount, zones',
+        'cameras[1].treshold (line 11): unknown key; known here: id, enabled, source, rate, detector, sensor, intrinsics, mount, zones',
         'mqtt.ulr (line 13): unknown key; did you mean url?',
         'mqtt.keepalive_seconds (line 14): unknown key; did you mean keepaliveSeconds?',
         'mqtt.key (line 12): expected a path beside mqtt.cert, got nothing',

@@ -27,6 +27,7 @@ describe('the schema', () => {
           source: { kind: 'recording', path: '/clip', loop: false },
           rate: 'realtime',
           detector: {},
+          sensor: { watch: 'auto', deadPixels: 'replace' },
         },
       ],
       detector: { precision: 'auto', threads: 2, backend: 'onnxruntime-node' },

@@ -224,6 +224,33 @@ const camera = z
       })
       .prefault({})
       .describe('What differs from the section "detector" for this camera.'),
+    sensor: z
+      .strictObject({
+        watch: z
+          .enum(['auto', 'on', 'off'])
+          .default('auto')
+          .describe(
+            'Whether the sensor is watched for flat-field corrections and faults; no alert begins while its pictures cannot be ' +
+              'trusted. auto: cameras with a profile are; recordings and streams are not.',
+          ),
+        settleSeconds: z
+          .number()
+          .min(0)
+          .max(60)
+          .exactOptional()
+          .describe(
+            'How long no alert begins after a flat-field correction, s (0 to 60). Default: what the profile says, else 2.',
+          ),
+        deadPixels: z
+          .enum(['replace', 'report', 'off'])
+          .default('replace')
+          .describe(
+            'Pixels that do not follow the scene. replace: they are reported, and take the median of their neighbours before the ' +
+              'search; report: only reported; off: not looked for.',
+          ),
+      })
+      .prefault({})
+      .describe('How the sensor is watched.'),
     intrinsics: intrinsics.exactOptional(),
     mount: mount.exactOptional(),
     zones: z.array(zone).max(32).exactOptional().describe('Zones of the picture (0 to 32).'),
@@ -596,6 +623,10 @@ export const configSchema = z
     mqtt,
     embeddedBroker,
     log,
+    profilesDirectory: path(
+      'Folder of your own camera profiles, one JSON file each, which take the place of those of the same name that come with the ' +
+        'program. Relative to this file. Default: none.',
+    ).exactOptional(),
     stateDirectory: path(
       'Folder of this program alone, in which events wait for the broker across restarts. Relative to this file. ' +
         'Default: $STATE_DIRECTORY (systemd), else none, and events wait in memory.',

@@ -1,9 +1,10 @@
 import type { SourceOptions } from '../capture/options.js';
+import type { SensorCounters, SensorOptions } from '../capture/sensor-monitor.js';
 import type { DetectorOptions } from '../detect/detector.js';
 import type { TrackerOptions } from '../track/tracker.js';
 import type { Detection } from '../types/detection.js';
 import type { PlainError } from '../types/errors.js';
-import type { DropReason, SourceInfo } from '../types/frame.js';
+import type { DropReason, FrameSensor, SourceInfo } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { TrackUpdate } from '../types/track.js';
 
@@ -16,6 +17,8 @@ export interface CameraJob {
   threshold?: number;
   /** How detections become tracks; absent: the tracker's defaults. */
   tracker?: TrackerJob;
+  /** How the sensor is watched; absent: the monitor's defaults. */
+  sensor?: SensorOptions;
 }
 
 export interface TrackerJob extends Partial<Omit<TrackerOptions, 'width' | 'height' | 'clutter'>> {
@@ -32,6 +35,8 @@ export interface FrameCounters {
   dropped: Partial<Record<DropReason, number>>;
   /** Heat-map cells that were NaN or infinite and were taken as 0. */
   invalidCells: number;
+  /** Where the sensor is watched: corrections noticed, and processed frames in which nothing was searched. */
+  sensor?: SensorCounters;
 }
 
 /** ms of each stage of one frame. */
@@ -57,6 +62,8 @@ export interface FrameResult {
   detections: Detection[];
   /** What the frame changed; a track may live on detections below the threshold. */
   tracks: TrackUpdate;
+  /** State of the sensor, where it is watched; with `held`, nothing was searched, and the timings of the search are 0. */
+  sensor?: FrameSensor;
   timings: StageTimings;
 }
 

@@ -1,4 +1,5 @@
 import { createSource } from '../capture/create-source.js';
+import { SensorMonitor } from '../capture/sensor-monitor.js';
 import { Detector } from '../detect/detector.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import type { DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
@@ -33,6 +34,7 @@ export class Pipeline {
   private failedFrames = 0;
   private invalidCells = 0;
   private source: FrameSource | undefined;
+  private monitor: SensorMonitor | undefined;
   private readonly faults = new Map<string, number>();
 
   private threshold: number | undefined;
@@ -59,7 +61,13 @@ export class Pipeline {
     // Delivered by the source but neither processed nor failed: the frame that was under way when the pipeline stopped.
     const pending = source.delivered - this.processed - this.failedFrames;
     if (pending > 0) dropped.shutdown = (dropped.shutdown ?? 0) + pending;
-    return { captured: source.captured, processed: this.processed, dropped, invalidCells: this.invalidCells };
+    return {
+      captured: source.captured,
+      processed: this.processed,
+      dropped,
+      invalidCells: this.invalidCells,
+      ...(this.monitor && { sensor: this.monitor.counters() }),
+    };
   }
 
   /** Runs until the source ends or `signal` aborts; its last event is `ended` or `failed`. Never throws. */
@@ -94,6 +102,7 @@ export class Pipeline {
       this.threshold ??= this.modelThreshold;
       const threshold = this.threshold;
       const finder = new TargetFinder(this.job.tracker ?? {}, detector, info, threshold);
+      this.monitor = SensorMonitor.for(info, this.job.sensor);
       const { identity: model, provider, library } = detector;
       this.emit({ type: 'ready', model, provider, library, threshold, source: info });
       let failures = 0;
@@ -132,8 +141,11 @@ export class Pipeline {
     }
   }
 
-  private async process(frame: Frame, finder: TargetFinder): Promise<void> {
-    const { detections, tracks, invalidCells, timings } = await finder.find(frame, this.threshold ?? 1);
+  private async process(taken: Frame, finder: TargetFinder): Promise<void> {
+    const frame = this.monitor?.inspect(taken) ?? taken;
+    const { sensor } = frame;
+    const found = sensor?.held === undefined ? await finder.find(frame, this.threshold ?? 1) : finder.hold(frame);
+    const { detections, tracks, invalidCells, timings } = found;
     this.invalidCells += invalidCells;
     this.processed++;
     const { sequence, capturedAtMs, captureMonotonicNs, width, height } = frame;
@@ -146,6 +158,7 @@ export class Pipeline {
       height,
       detections,
       tracks,
+      ...(sensor && { sensor }),
       timings,
     });
   }

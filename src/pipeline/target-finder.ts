@@ -60,6 +60,16 @@ export class TargetFinder {
     return { detections: detections.filter((d) => d.score >= threshold), tracks, invalidCells, timings };
   }
 
+  /** A frame that is not to be searched: the tracks coast, and it is no miss of theirs. */
+  hold(frame: Frame): Found {
+    const start = performance.now();
+    const { sequence, captureMonotonicNs } = frame;
+    const tracks = this.tracker.update({ sequence, captureMonotonicNs, detections: [], held: true });
+    const timings: StageTimings = { normalise: 0, infer: 0, decode: 0, track: performance.now() - start, total: 0 };
+    timings.total = Number(process.hrtime.bigint() - captureMonotonicNs) / 1e6;
+    return { detections: [], tracks, invalidCells: 0, timings };
+  }
+
   /** Decodes down to the low score, or to the threshold where that is lower still. */
   private lowerTo(threshold: number): void {
     const low = Math.min(this.job.lowScore ?? TRACKER_DEFAULTS.lowScore, threshold);

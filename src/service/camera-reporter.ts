@@ -6,12 +6,14 @@ import {
   cameraStateMessage,
   detectionsMessage,
   type EventMessage,
+  type SensorState,
   severityRank,
   type Topics,
 } from '../alerts/schema.js';
 import type { Zone } from '../alerts/zones.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { type FrameResult, STAGES } from '../pipeline/messages.js';
+import type { FrameSensor } from '../types/frame.js';
 import { Percentiles } from '../util/percentiles.js';
 import { VERSION } from '../version.js';
 import type { CameraSupervisor } from './supervisor.js';
@@ -29,6 +31,8 @@ export class CameraReporter {
   ) as Record<(typeof STAGES)[number] | 'total', Percentiles>;
   private readonly device: string;
   private readonly id: string;
+  /** As of the last frame; undefined: not watched. */
+  private sensor: FrameSensor | undefined;
 
   constructor(
     private readonly config: EdgeConfig,
@@ -64,7 +68,13 @@ export class CameraReporter {
   frame(result: FrameResult): void {
     const running = this.supervisor.model;
     if (running === undefined) return;
-    for (const stage of [...STAGES, 'total' as const]) this.stages[stage].add(result.timings[stage]);
+    const { sensor } = result;
+    const changed = sensor !== undefined && !sameSensor(sensor, this.sensor);
+    this.sensor = sensor;
+    // A frame that was not searched took no time to search.
+    if (sensor?.held === undefined) {
+      for (const stage of [...STAGES, 'total' as const]) this.stages[stage].add(result.timings[stage]);
+    }
     const { model, provider } = running;
     if (this.config.alerts.detectionsTopic && result.detections.length > 0) {
       this.publisher.publishDetections(
@@ -93,8 +103,10 @@ export class CameraReporter {
         latencyMs,
         model,
         provider,
+        ...(sensor && { ffc: sensor.held === 'ffc', frozen: sensor.held === 'frozen', sensor: sensorState(sensor) }),
       }),
     );
+    if (changed) this.state();
   }
 
   setEnabled(enabled: boolean): void {
@@ -110,7 +122,9 @@ export class CameraReporter {
   /** Publishes the retained state. */
   state(): void {
     const { id: _, ...status } = this.supervisor.status();
-    const threshold = this.supervisor.threshold;
+    const { threshold, running, model: what } = this.supervisor;
+    const sensor = running ? this.sensor : undefined;
+    const watched = this.supervisor.counters().sensor;
     const message = cameraStateMessage({
       atMs: Date.now(),
       device: this.device,
@@ -119,6 +133,19 @@ export class CameraReporter {
       ...status,
       enabled: this.engine.enabled,
       ...(threshold === undefined ? {} : { threshold }),
+      ...(what?.profile === undefined ? {} : { profile: what.profile }),
+      ...(sensor === undefined || watched === undefined
+        ? {}
+        : {
+            sensor: sensorState(sensor),
+            sensorWatch: {
+              issues: [...sensor.issues],
+              deadPixels: sensor.deadPixels,
+              saturatedShare: sensor.saturatedShare,
+              corrections: watched.corrections,
+              held: { ...watched.held },
+            },
+          }),
       tracks: this.counters().tracks,
     });
     this.publisher.publishState(this.topics.state(this.id), JSON.stringify(message));
@@ -165,4 +192,20 @@ export class CameraReporter {
 /** The schema holds each point to two numbers; its type cannot say so. */
 function toZone({ name, kind, polygon }: NonNullable<CameraConfig['zones']>[number]): Zone {
   return { name, kind, polygon: polygon.map(([x = 0, y = 0]) => [x, y]) };
+}
+
+function sensorState({ ffc, health, temperatureC }: FrameSensor): SensorState {
+  return { ffc, health, ...(temperatureC === undefined ? {} : { temperatureC }) };
+}
+
+/** Is there nothing that a subscriber should hear of at once? Temperature and saturation go with the next state. */
+function sameSensor(a: FrameSensor, b: FrameSensor | undefined): boolean {
+  return (
+    b !== undefined &&
+    a.ffc === b.ffc &&
+    a.health === b.health &&
+    a.held === b.held &&
+    a.deadPixels === b.deadPixels &&
+    a.issues.join() === b.issues.join()
+  );
 }

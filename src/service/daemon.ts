@@ -237,7 +237,14 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       log.error({ code: error.code, hint: error.hint, delayMs: Math.round(delayMs) }, error.message);
       reporter.close('reset');
     });
+    let issues = '';
     camera.on('frame', (result) => {
+      const now = result.sensor?.issues.join() ?? '';
+      if (now !== issues) {
+        issues = now;
+        const { health, deadPixels } = result.sensor ?? {};
+        log[now === '' ? 'info' : 'warn']({ health, issues: result.sensor?.issues, deadPixels }, 'sensor');
+      }
       try {
         reporter.frame(result);
       } catch (error) {
@@ -351,6 +358,11 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
     },
     ...(threshold === undefined ? {} : { threshold }),
     tracker: config.tracker,
+    sensor: {
+      watch: camera.sensor.watch,
+      deadPixels: camera.sensor.deadPixels,
+      ...(camera.sensor.settleSeconds === undefined ? {} : { settleMs: camera.sensor.settleSeconds * 1000 }),
+    },
   };
 }
 

@@ -79,12 +79,12 @@ export async function runSession(
   let last = 0;
   let counted = 0;
 
-  daemon.on('frame', (_, { timings, detections: found }) => {
+  daemon.on('frame', (_, { timings, detections: found, sensor }) => {
     frames++;
     if (found.length > 0) sent++;
     last = performance.now();
     if (frames <= WARM_UP_FRAMES) first = last;
-    else {
+    else if (sensor?.held === undefined) {
       counted++;
       for (const stage of STAGES) stages[stage].add(timings[stage]);
       besides.add(timings.total - timings.infer);

@@ -24,6 +24,16 @@ export interface SupervisorOptions {
   random?: () => number;
 }
 
+/** What a camera that runs says of itself. */
+export interface Running {
+  model: ModelIdentity;
+  provider: string;
+  library: string;
+  source: string;
+  /** Name of the camera profile in force. */
+  profile?: string;
+}
+
 interface SupervisorEvents {
   frame: [result: FrameResult];
   /** The state, or what is known of it, changed. */
@@ -47,7 +57,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   private stopping = false;
   private everReady = false;
   private state: CameraStatus['state'] = 'starting';
-  private identity: { model: ModelIdentity; provider: string; library: string; source: string } | undefined;
+  private identity: Running | undefined;
   /** Of workers that are gone, summed, and of the one that runs. */
   private past: FrameCounters = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
   private current: FrameCounters = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
@@ -85,7 +95,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     return this.state === 'failed' ? this.lastError : undefined;
   }
 
-  get model(): { model: ModelIdentity; provider: string; library: string; source: string } | undefined {
+  get model(): Running | undefined {
     return this.identity;
   }
 
@@ -180,6 +190,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
             provider: event.provider,
             library: event.library,
             source: event.source.description,
+            ...(event.source.profile !== undefined && { profile: event.source.profile }),
           };
           this.setState('running');
           break;
@@ -267,5 +278,16 @@ function sum(a: FrameCounters, b: FrameCounters): FrameCounters {
     processed: a.processed + b.processed,
     dropped,
     invalidCells: a.invalidCells + b.invalidCells,
+    ...((a.sensor ?? b.sensor) && { sensor: sumSensor(a.sensor, b.sensor) }),
+  };
+}
+
+function sumSensor(a: FrameCounters['sensor'], b: FrameCounters['sensor']): NonNullable<FrameCounters['sensor']> {
+  return {
+    corrections: (a?.corrections ?? 0) + (b?.corrections ?? 0),
+    held: {
+      ffc: (a?.held.ffc ?? 0) + (b?.held.ffc ?? 0),
+      frozen: (a?.held.frozen ?? 0) + (b?.held.frozen ?? 0),
+    },
   };
 }

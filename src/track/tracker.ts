@@ -78,11 +78,21 @@ export interface TrackerInput {
   detections: readonly Detection[];
   /** Motion of the scene since the previous frame given to the tracker, if it is estimated. */
   shift?: SceneShift;
+  /**
+   * Nothing was searched in the frame (a flat-field correction): tracks coast, and it is no miss of theirs. Its detections are not
+   * looked at. A track outlives at most `MAX_HELD_SECONDS` of such frames in a row.
+   */
+  held?: boolean;
 }
+
+/** A track whose target was not looked for is kept for so long, s, and then for as long as it may coast. */
+export const MAX_HELD_SECONDS = 10;
 
 /** Counts since the tracker was made, but for the last group, which is the state now. */
 export interface TrackerCounters {
   frames: number;
+  /** Of these: held, without a search. */
+  held: number;
   /** Frames refused: not newer than the previous one. */
   outOfOrder: number;
   /** Detections that continued a track, by their strength. */
@@ -131,6 +141,8 @@ interface Live {
   misses: number;
   /** Processed frames since and with the first. */
   age: number;
+  /** In held frames since its latest detection, s. */
+  heldSeconds: number;
   firstSeen: TrackMoment;
   lastSeen: TrackMoment;
   confirmedAt: TrackMoment | null;
@@ -176,6 +188,7 @@ export class Tracker {
     'tentative' | 'following' | 'stationary' | 'sensorCells' | 'sceneCells'
   > = {
     frames: 0,
+    held: 0,
     outOfOrder: 0,
     strongMatched: 0,
     weakMatched: 0,
@@ -216,6 +229,7 @@ export class Tracker {
     this.last = moment;
 
     this.predict(dt, input.shift);
+    if (input.held) return this.hold(dt, moment, update);
     this.endExpired(moment, update);
     const { strong, weak } = this.sort(input.detections);
     this.observeClutter([...strong, ...weak], dt);
@@ -233,6 +247,20 @@ export class Tracker {
     for (const track of this.live) {
       if (track.state === 'tentative') continue;
       (track.confirmedAt === moment ? update.started : update.updated).push(snapshot(track));
+    }
+    return update;
+  }
+
+  /** A frame in which nothing was searched: time goes on, and nothing else. */
+  private hold(dt: number, moment: TrackMoment, update: TrackUpdate): TrackUpdate {
+    this.counts.held++;
+    for (const track of this.live) track.heldSeconds = Math.min(MAX_HELD_SECONDS, track.heldSeconds + dt);
+    this.endExpired(moment, update);
+    for (const track of this.live) {
+      track.detection = null;
+      if (track.state === 'tentative') continue;
+      track.state = 'coasting';
+      update.updated.push(snapshot(track));
     }
     return update;
   }
@@ -311,7 +339,7 @@ export class Tracker {
       const x = track.filter.state[0]!;
       const y = track.filter.state[1]!;
       const reason =
-        seconds(moment, track.lastSeen) > maxCoastSeconds
+        seconds(moment, track.lastSeen) - track.heldSeconds > maxCoastSeconds
           ? 'lost'
           : x < -1 || y < -1 || x > width || y > height
             ? 'left'
@@ -417,6 +445,7 @@ export class Tracker {
       this.counts.strongMatched++;
     } else this.counts.weakMatched++;
     track.lastSeen = moment;
+    track.heldSeconds = 0;
   }
 
   /** After the matching: misses, confirmation, coasting, deletion, stationarity. */
@@ -518,6 +547,7 @@ export class Tracker {
       strongHits: 1,
       misses: 0,
       age: 1,
+      heldSeconds: 0,
       firstSeen: moment,
       lastSeen: moment,
       confirmedAt: null,

@@ -17,6 +17,76 @@ export const DROP_REASONS = [
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
 
+/** Flat-field correction: `imminent`: about to begin; `running`: the shutter is closed; `settling`: just done. */
+export const FFC_STATES = ['idle', 'imminent', 'running', 'settling'] as const;
+export type FfcState = (typeof FFC_STATES)[number];
+
+/** What tells a flat-field correction: the camera's telemetry, the same picture again and again, a step of the whole picture. */
+export const FFC_SIGNS = ['telemetry', 'freeze', 'step'] as const;
+export type FfcSign = (typeof FFC_SIGNS)[number];
+
+/** How the flat-field corrections of a camera are noticed. */
+export interface FfcRule {
+  /** Any of these; empty: none is noticed. */
+  detect: readonly FfcSign[];
+  /** How long pictures are not trusted after a correction, ms. */
+  settleMs: number;
+}
+
+/** What the camera says of itself in the rows beside the picture; what it does not say is absent. */
+export interface FrameTelemetry {
+  /** The camera's own number of the frame. */
+  frameCounter?: number;
+  /** Since the camera was switched on, ms. */
+  uptimeMs?: number;
+  /** `never`: none since it was switched on; `done`: at least one. */
+  ffc?: 'never' | 'imminent' | 'running' | 'done';
+  /** When the last correction was, in the camera's own ms or frames: tells only that there was another one. */
+  lastFfc?: number;
+  /** The camera asks for a correction. */
+  ffcDesired?: boolean;
+  /** Of the focal plane array, degrees Celsius. */
+  temperatureC?: number;
+  /** The camera is about to switch itself off for its heat. */
+  overheated?: boolean;
+}
+
+/** What is wrong with a sensor; none stops the camera. */
+export const SENSOR_ISSUES = [
+  /** The same picture for longer than any correction takes. */
+  'frozen',
+  /** All counts are the same: no scene at all. */
+  'blank',
+  /** A large share of the pixels is at the end of the scale. */
+  'saturated',
+  /** Pixels that do not follow the scene. */
+  'deadPixels',
+  /** More of them than are replaced: the sensor, or the way the picture is read, is broken. */
+  'manyDeadPixels',
+  /** A correction that does not end. */
+  'ffcStuck',
+  /** The camera says that it is too hot. */
+  'overheated',
+] as const;
+export type SensorIssue = (typeof SENSOR_ISSUES)[number];
+
+export type SensorHealth = 'ok' | 'degraded' | 'frozen' | 'fault';
+
+/** State of the sensor as of one frame. */
+export interface FrameSensor {
+  ffc: FfcState;
+  health: SensorHealth;
+  /** Why nothing is searched in this frame; absent: it is searched. */
+  held?: 'ffc' | 'frozen';
+  issues: readonly SensorIssue[];
+  /** Pixels found dead, stuck or hot so far. */
+  deadPixels: number;
+  /** Pixels at the end of the scale, of all, 0 to 1. */
+  saturatedShare: number;
+  /** Of the focal plane array, degrees Celsius, when the camera says so. */
+  temperatureC?: number;
+}
+
 /**
  * One picture of counts as the camera delivered it.
  *
@@ -35,6 +105,10 @@ export interface Frame {
   readonly bits: number;
   /** `width * height` counts, row by row. Valid until the next call of the source's `next()`. */
   readonly data: Uint8Array | Uint16Array;
+  /** From the camera's telemetry rows. Valid as long as `data`. */
+  readonly telemetry?: FrameTelemetry;
+  /** Set by the sensor monitor, where there is one. */
+  readonly sensor?: FrameSensor;
 }
 
 export interface SourceInfo {
@@ -47,6 +121,10 @@ export interface SourceInfo {
   readonly fps?: number;
   /** Number of frames, when the source ends. */
   readonly frames?: number;
+  /** Name of the camera profile in force. */
+  readonly profile?: string;
+  /** How corrections are noticed; present: the source is a live sensor, which is watched unless configured otherwise. */
+  readonly ffc?: FfcRule;
 }
 
 /** `captured = delivered + sum(dropped)` at any time that no call of `next()` is under way. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { SENSOR_ISSUES } from '../../types/frame.js';
 import { cameraFields, clipped } from './camera.js';
-import { count, countsByReason, flag, isoTime, name, sensor, share, software, time } from './common.js';
+import { count, countsByReason, flag, isoTime, name, openList, sensor, share, software, time } from './common.js';
 
 /** Counts of `EventEngine`; see there for the sums that hold. */
 export const trackCounts = z.strictObject({
@@ -16,6 +17,22 @@ export const trackCounts = z.strictObject({
 });
 export type TrackCounts = z.infer<typeof trackCounts>;
 
+/** What watching the sensor has found. */
+const sensorWatch = z.strictObject({
+  issues: z
+    .array(openList(SENSOR_ISSUES, 'One thing that is wrong.'))
+    .max(32)
+    .meta({ description: 'What is wrong with the sensor now; empty: nothing.' }),
+  deadPixels: count(
+    'Pixels found dead, stuck or hot; they are replaced before the search, unless configured otherwise.',
+  ),
+  saturatedShare: share('Pixels at the end of the scale, of all, 0 to 1 (no unit).'),
+  corrections: count('Flat-field corrections noticed since the program started.'),
+  held: countsByReason(
+    'Processed frames in which nothing was searched, so that no alert began, by reason: ffc, frozen.',
+  ),
+});
+
 export const cameraStateSchema = z
   .strictObject({
     schema: z.literal('irst-edge/camera-state/1').meta({ description: 'Kind and version of this message.' }),
@@ -28,6 +45,9 @@ export const cameraStateSchema = z
     threshold: share('Height of the heat-map peak from which a target is reported, 0 to 1 (no unit).').optional(),
     profile: name('Profile in force.').optional(),
     sensor: sensor.meta({ description: 'State of the sensor, as far as the camera tells.' }).optional(),
+    sensorWatch: sensorWatch
+      .meta({ description: 'What watching the sensor has found; absent: it is not watched.' })
+      .optional(),
     tracks: trackCounts.meta({ description: 'Tracks and events since the program started.' }).optional(),
   })
   .meta({
