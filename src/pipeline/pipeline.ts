@@ -2,7 +2,10 @@ import { createSource } from '../capture/create-source.js';
 import { Detector } from '../detect/detector.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import type { DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
+import type { Crop, FramePictureOptions } from '../types/picture.js';
+import type { TrackUpdate } from '../types/track.js';
 import type { CameraJob, FrameCounters, WorkerEvent } from './messages.js';
+import { cropAround, framePicture } from './pictures.js';
 import { TargetFinder } from './target-finder.js';
 
 /** After so many failed inferences in a row the worker gives up and is restarted. */
@@ -37,6 +40,7 @@ export class Pipeline {
 
   private threshold: number | undefined;
   private modelThreshold: number | undefined;
+  private snapshots: { options: FramePictureOptions; request: number }[] = [];
 
   constructor(
     private readonly job: CameraJob,
@@ -50,6 +54,11 @@ export class Pipeline {
   setThreshold(value: number | null, request: number): void {
     this.threshold = value ?? this.job.threshold ?? this.modelThreshold;
     if (this.threshold !== undefined) this.emit({ type: 'threshold', value: this.threshold, request });
+  }
+
+  /** Of the next frame. Answered with a `snapshot` event. */
+  takeSnapshot(options: FramePictureOptions, request: number): void {
+    this.snapshots.push({ options, request });
   }
 
   counters(): FrameCounters {
@@ -137,6 +146,7 @@ export class Pipeline {
     this.invalidCells += invalidCells;
     this.processed++;
     const { sequence, capturedAtMs, captureMonotonicNs, width, height } = frame;
+    const chips = this.chips(frame, tracks);
     this.emit({
       type: 'frame',
       sequence,
@@ -147,6 +157,19 @@ export class Pipeline {
       detections,
       tracks,
       timings,
+      ...(chips && { chips }),
     });
+    // After the alerts: a picture may take as long as a frame.
+    for (const { options, request } of this.snapshots.splice(0)) {
+      this.emit({ type: 'snapshot', picture: framePicture(frame, options), request });
+    }
+  }
+
+  private chips(frame: Frame, tracks: TrackUpdate): Map<number, Crop> | undefined {
+    const side = this.job.chipSide;
+    if (side === undefined) return undefined;
+    const seen = [...tracks.started, ...tracks.updated].filter((track) => track.detection !== null);
+    if (seen.length === 0) return undefined;
+    return new Map(seen.map((track) => [track.id, cropAround(frame, track.x, track.y, side)]));
   }
 }
