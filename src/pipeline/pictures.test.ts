@@ -25,7 +25,9 @@ describe('crop', () => {
           const crop = cropAround(f, x, y, side);
           expect(crop.width).toBe(Math.min(side, 40));
           expect(crop.height).toBe(Math.min(side, 30));
-          const wanted = crop.data.map((_, i) => 100 * (crop.y + Math.floor(i / crop.width)) + crop.x + (i % crop.width));
+          const wanted = crop.data.map(
+            (_, i) => 100 * (crop.y + Math.floor(i / crop.width)) + crop.x + (i % crop.width),
+          );
           expect(Buffer.compare(Buffer.from(crop.data.buffer), Buffer.from(wanted.buffer))).toBe(0);
         },
       ),
@@ -83,7 +85,10 @@ describe('picture of a frame', () => {
 
   test('never more bytes than allowed: noise, which no compression makes small, is shown smaller', () => {
     let state = 1;
-    const noise = frame(200, 160, () => (state = (state * 48_271) % 2_147_483_647) % 16_384);
+    const noise = frame(200, 160, () => {
+      state = (state * 48_271) % 2_147_483_647;
+      return state % 16_384;
+    });
     const picture = framePicture(noise, { ...options, maxBytes: 8_000 });
     expect(picture!.png.length).toBeLessThanOrEqual(8_000);
     expect(picture!.scale).toBeGreaterThan(1);

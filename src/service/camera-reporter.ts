@@ -9,8 +9,8 @@ import {
   type EventMessage,
   isoTime,
   type Picture,
-  severityRank,
   type Snapshot,
+  severityRank,
   type Topics,
 } from '../alerts/schema.js';
 import type { Zone } from '../alerts/zones.js';

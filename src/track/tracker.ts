@@ -337,7 +337,10 @@ export class Tracker {
     const { counts } = this;
     let usable = detections.filter((d) => {
       const valid =
-        Number.isFinite(d.x + d.y + d.score) && Number.isFinite(d.sigmaX + d.sigmaY + d.extent) && d.sigmaX >= 0 && d.sigmaY >= 0;
+        Number.isFinite(d.x + d.y + d.score) &&
+        Number.isFinite(d.sigmaX + d.sigmaY + d.extent) &&
+        d.sigmaX >= 0 &&
+        d.sigmaY >= 0;
       if (!valid) counts.invalid++;
       else if (d.score < lowScore) counts.belowLow++;
       return valid && d.score >= lowScore;

@@ -20,9 +20,17 @@ test('another program reads back every value, 8 and 16 bit', async () => {
     fc.asyncProperty(picture, async ({ width, height, data }) => {
       const png = encodePng(width, height, data);
       const meta = await sharp(png).metadata();
-      expect(meta).toMatchObject({ format: 'png', width, height, depth: data.BYTES_PER_ELEMENT === 1 ? 'uchar' : 'ushort' });
+      expect(meta).toMatchObject({
+        format: 'png',
+        width,
+        height,
+        depth: data.BYTES_PER_ELEMENT === 1 ? 'uchar' : 'ushort',
+      });
       const grey = data.BYTES_PER_ELEMENT === 1 ? 'b-w' : 'grey16';
-      const raw = await sharp(png).toColourspace(grey).raw({ depth: meta.depth as 'uchar' }).toBuffer();
+      const raw = await sharp(png)
+        .toColourspace(grey)
+        .raw({ depth: meta.depth as 'uchar' })
+        .toBuffer();
       const back = data.BYTES_PER_ELEMENT === 1 ? raw : new Uint16Array(raw.buffer, raw.byteOffset, raw.length / 2);
       expect([...back]).toEqual([...data]);
     }),
