@@ -75,6 +75,8 @@ export interface EventEngineOptions {
   severity?: { base: Severity; rules: readonly SeverityRule[] };
   /** What stands still where something has stood for long. Default `suppress`. */
   stationary?: 'suppress' | 'report';
+  /** Messages that carry a chip, where the frame has one: default `new` alone. */
+  chips?: 'new' | 'all';
   /** Both, for a bearing. */
   intrinsics?: Intrinsics;
   mount?: Mount;
@@ -103,8 +105,8 @@ export interface EventFrame {
   /** Default: not known whether it is synchronised. */
   clock?: ClockState;
   sensor?: SensorState;
-  /** By track; go with `new` and `update` messages. */
-  chips?: ReadonlyMap<number, Picture>;
+  /** The chip of a track, if there is one; asked only for the messages that carry one. */
+  chips?: { get(track: number): Picture | undefined };
 }
 
 export interface EventCounters {
@@ -142,10 +144,10 @@ interface Followed {
  */
 export class EventEngine {
   private readonly options: Required<
-    Pick<EventEngineOptions, 'updateIntervalMs' | 'zones' | 'severity' | 'stationary'>
+    Pick<EventEngineOptions, 'updateIntervalMs' | 'zones' | 'severity' | 'stationary' | 'chips'>
   > &
     EventEngineOptions;
-  private readonly intervalNs: bigint;
+  private intervalNs: bigint;
   private readonly followed = new Map<number, Followed>();
   private frame: EventFrame | undefined;
   private on: boolean;
@@ -164,6 +166,7 @@ export class EventEngine {
       zones: [],
       severity: { base: 'warning', rules: [] },
       stationary: 'suppress',
+      chips: 'new',
       ...options,
     };
     this.intervalNs = BigInt(Math.round(this.options.updateIntervalMs * 1e6));
@@ -208,6 +211,13 @@ export class EventEngine {
     this.on = enabled;
     if (!enabled) for (const followed of this.followed.values()) this.end(followed, 'disabled', messages);
     return messages;
+  }
+
+  /** From now on: least time between two messages of an event, ms, and the severity where no rule applies. It never falls within an event. */
+  configure({ updateIntervalMs, severity }: { updateIntervalMs: number; severity: Severity }): void {
+    this.options.updateIntervalMs = updateIntervalMs;
+    this.options.severity = { ...this.options.severity, base: severity };
+    this.intervalNs = BigInt(Math.round(updateIntervalMs * 1e6));
   }
 
   /** Ends all that is open: `stopped`, or `reset` when the camera's worker starts anew. The engine can go on with new tracks. */
@@ -348,7 +358,8 @@ export class EventEngine {
   ): EventMessage {
     const { device, camera, software, intrinsics, mount } = this.options;
     const { latencyMs, model, sensor, clock } = frame;
-    const chip = type === 'end' ? undefined : frame.chips?.get(track.id);
+    const withChip = type === 'new' || (type === 'update' && this.options.chips === 'all');
+    const chip = withChip ? frame.chips?.get(track.id) : undefined;
     const bearing = intrinsics && mount && bearingOf(track, intrinsics, mount);
     event.saidStationary = track.stationary;
     return {

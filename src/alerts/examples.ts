@@ -91,7 +91,8 @@ const cameraState: CameraStateMessage = cameraStateMessage({
   frames: FRAMES,
   enabled: true,
   threshold: 0.5,
-  profile: 'flir-boson-640-telemetry',
+  profile: 'default',
+  cameraProfile: 'flir-boson-640-telemetry',
   sensor: { ffc: 'idle', health: 'ok', temperatureC: 31.2 },
   sensorWatch: {
     issues: ['deadPixels'],

@@ -49,6 +49,8 @@ describe('the schema', () => {
         detectionsTopic: true,
         stationary: 'suppress',
         severity: { base: 'warning' },
+        chip: { enabled: false, side: 32, messages: 'new' },
+        snapshot: { maxSide: 320, bits: 8, minIntervalSeconds: 1 },
       },
       outputs: {
         homeAssistant: { enabled: false, prefix: 'homeassistant' },
@@ -61,7 +63,8 @@ describe('the schema', () => {
         keepaliveSeconds: 15,
         connectTimeoutSeconds: 10,
         protocolVersion: 5,
-        willTopic: 'status',
+        willTopic: 'available',
+        topicAliases: false,
         maxQueued: 1000,
       },
       embeddedBroker: { host: '127.0.0.1', port: 1883 },

@@ -317,12 +317,16 @@ const mqtt = z
     protocolVersion: z.literal([5, 4]).default(5).describe('Version of the protocol: 5 is MQTT 5.0, 4 is MQTT 3.1.1.'),
     willTopic: z
       .enum(['status', 'available'])
-      .default('status')
+      .default('available')
       .describe(
-        'Which topic says "offline" when the device is lost; MQTT has one Last Will a connection. status: the JSON status. ' +
-          'available: <topicPrefix>/<device id>/available, a plain word (online, stopped, offline) as Home Assistant likes it; ' +
-          'the status then keeps what the device said last.',
+        'Which topic says "offline" when the device is lost; MQTT has one Last Will a connection. available: ' +
+          '<topicPrefix>/<device id>/available, a plain word (online, stopped, offline) as Home Assistant likes it; the status then ' +
+          'keeps what the device said last. status: the JSON status, and there is no topic "available".',
       ),
+    topicAliases: z
+      .boolean()
+      .default(false)
+      .describe("Whether a topic's name is sent once a connection, then a number: for narrow links. Needs MQTT 5."),
     maxQueued: z
       .int()
       .min(1)
@@ -384,6 +388,26 @@ const quietHours = z
   })
   .describe('Hours of every day in which alerts are held back. Default: none.');
 
+const profile = z
+  .strictObject({
+    name: zoneName
+      .refine((name) => name !== 'default', 'another name than "default", which is the configuration itself')
+      .describe('Name of the profile, unique here; the command "profile" asks for it.'),
+    threshold: threshold
+      .exactOptional()
+      .describe('Height of the heat-map peak from which a target is reported (0 to 1). Default: as configured.'),
+    updateIntervalSeconds: z
+      .number()
+      .min(0)
+      .max(3600)
+      .exactOptional()
+      .describe('Least time between two messages of an event, s (0 to 3600). Default: as configured.'),
+    severity: severity
+      .exactOptional()
+      .describe('Severity of an event to which no rule applies. Default: as configured.'),
+  })
+  .describe('Settings that a command brings into force together, such as for night.');
+
 const alerts = z
   .strictObject({
     updateIntervalSeconds: z
@@ -430,6 +454,51 @@ const alerts = z
       .prefault({})
       .describe('How severe an event is. It never falls within an event.'),
     quietHours: quietHours.exactOptional(),
+    profiles: z
+      .array(profile)
+      .max(16)
+      .exactOptional()
+      .describe('Profiles beside "default", which is what this file says elsewhere (0 to 16).'),
+    chip: z
+      .strictObject({
+        enabled: z
+          .boolean()
+          .default(false)
+          .describe('Whether events carry a chip: a small PNG of the target and what is around it, counts unscaled.'),
+        side: z
+          .int()
+          .min(8)
+          .max(64)
+          .default(32)
+          .describe('Side of the chip, px (8 to 64): at most 2 side^2 bytes before base64, 16-bit counts given.'),
+        messages: z
+          .enum(['new', 'all'])
+          .default('new')
+          .describe('new: only the first message of an event carries it. all: updates too.'),
+      })
+      .prefault({})
+      .describe('Pictures of targets in events.'),
+    snapshot: z
+      .strictObject({
+        maxSide: z
+          .int()
+          .min(16)
+          .max(640)
+          .default(320)
+          .describe('Longest side of a snapshot, px (16 to 640); larger frames are averaged down.'),
+        bits: z
+          .literal([8, 16])
+          .default(8)
+          .describe('Bits of a sample (8 or 16). 8: stretched for the eye. 16: counts as they are.'),
+        minIntervalSeconds: z
+          .number()
+          .min(0.1)
+          .max(3600)
+          .default(1)
+          .describe('Least time between two snapshots of a camera, s (0.1 to 3600); asked sooner, it is refused.'),
+      })
+      .prefault({})
+      .describe('Pictures of the whole frame, sent when the command "snapshot" asks for one.'),
   })
   .prefault({})
   .describe('What becomes of targets: events.');

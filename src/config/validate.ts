@@ -117,6 +117,14 @@ function crossChecks(raw: unknown): RawIssue[] {
       ),
     );
   }
+  const profiles = listOf(childOf(childOf(raw, 'alerts'), 'profiles')).map((profile) => childOf(profile, 'name'));
+  for (const [i, name] of profiles.entries()) {
+    const first = profiles.indexOf(name);
+    if (typeof name !== 'string' || first === i) continue;
+    issues.push(
+      issueAt(['alerts', 'profiles', i, 'name'], `expected a name of its own, got ${show(name)} as profiles[${first}]`),
+    );
+  }
   const quiet = childOf(childOf(raw, 'alerts'), 'quietHours');
   const from = childOf(quiet, 'from');
   if (from !== undefined && from === childOf(quiet, 'to')) {

@@ -6,6 +6,7 @@ import type { Detection } from '../types/detection.js';
 import type { PlainError } from '../types/errors.js';
 import type { DropReason, FrameSensor, SourceInfo } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
+import type { Crop, FramePicture, FramePictureOptions } from '../types/picture.js';
 import type { TrackUpdate } from '../types/track.js';
 
 /** What a camera's worker is started with. */
@@ -19,6 +20,8 @@ export interface CameraJob {
   tracker?: TrackerJob;
   /** How the sensor is watched; absent: the monitor's defaults. */
   sensor?: SensorOptions;
+  /** Side of the chip that goes with each track seen in a frame, px; absent: none. */
+  chipSide?: number;
 }
 
 export interface TrackerJob extends Partial<Omit<TrackerOptions, 'width' | 'height' | 'clutter'>> {
@@ -65,12 +68,16 @@ export interface FrameResult {
   /** State of the sensor, where it is watched; with `held`, nothing was searched, and the timings of the search are 0. */
   sensor?: FrameSensor;
   timings: StageTimings;
+  /** By track, of those seen in this frame; absent where chips are off or nothing was seen. */
+  chips?: Map<number, Crop>;
 }
 
 /** Worker to main thread. */
 export type WorkerEvent =
   /** The threshold in force, after the request of that number. */
   | { type: 'threshold'; value: number; request: number }
+  /** The newest frame at the request of that number; null: it does not fit, however small. */
+  | { type: 'snapshot'; picture: FramePicture | null; request: number }
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
@@ -81,4 +88,7 @@ export type WorkerEvent =
 
 /** Main thread to worker. */
 /** A threshold of null: the configured one, else the model's. */
-export type WorkerRequest = { type: 'stop' } | { type: 'threshold'; value: number | null; request: number };
+export type WorkerRequest =
+  | { type: 'stop' }
+  | { type: 'threshold'; value: number | null; request: number }
+  | { type: 'snapshot'; options: FramePictureOptions; request: number };

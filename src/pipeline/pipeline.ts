@@ -3,7 +3,10 @@ import { SensorMonitor } from '../capture/sensor-monitor.js';
 import { Detector } from '../detect/detector.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import type { DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
+import type { Crop, FramePictureOptions } from '../types/picture.js';
+import type { TrackUpdate } from '../types/track.js';
 import type { CameraJob, FrameCounters, WorkerEvent } from './messages.js';
+import { cropAround, framePicture } from './pictures.js';
 import { TargetFinder } from './target-finder.js';
 
 /** After so many failed inferences in a row the worker gives up and is restarted. */
@@ -39,6 +42,7 @@ export class Pipeline {
 
   private threshold: number | undefined;
   private modelThreshold: number | undefined;
+  private snapshots: { options: FramePictureOptions; request: number }[] = [];
 
   constructor(
     private readonly job: CameraJob,
@@ -52,6 +56,11 @@ export class Pipeline {
   setThreshold(value: number | null, request: number): void {
     this.threshold = value ?? this.job.threshold ?? this.modelThreshold;
     if (this.threshold !== undefined) this.emit({ type: 'threshold', value: this.threshold, request });
+  }
+
+  /** Of the next frame. Answered with a `snapshot` event. */
+  takeSnapshot(options: FramePictureOptions, request: number): void {
+    this.snapshots.push({ options, request });
   }
 
   counters(): FrameCounters {
@@ -149,6 +158,7 @@ export class Pipeline {
     this.invalidCells += invalidCells;
     this.processed++;
     const { sequence, capturedAtMs, captureMonotonicNs, width, height } = frame;
+    const chips = this.chips(frame, tracks);
     this.emit({
       type: 'frame',
       sequence,
@@ -160,6 +170,19 @@ export class Pipeline {
       tracks,
       ...(sensor && { sensor }),
       timings,
+      ...(chips && { chips }),
     });
+    // After the alerts: a picture may take as long as a frame.
+    for (const { options, request } of this.snapshots.splice(0)) {
+      this.emit({ type: 'snapshot', picture: framePicture(frame, options), request });
+    }
+  }
+
+  private chips(frame: Frame, tracks: TrackUpdate): Map<number, Crop> | undefined {
+    const side = this.job.chipSide;
+    if (side === undefined) return undefined;
+    const seen = [...tracks.started, ...tracks.updated].filter((track) => track.detection !== null);
+    if (seen.length === 0) return undefined;
+    return new Map(seen.map((track) => [track.id, cropAround(frame, track.x, track.y, side)]));
   }
 }

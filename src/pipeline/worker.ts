@@ -13,7 +13,8 @@ const stop = new AbortController();
 const pipeline = new Pipeline(workerData as CameraJob, (event: WorkerEvent) => port.postMessage(event));
 port.on('message', (request: WorkerRequest) => {
   if (request.type === 'stop') stop.abort();
-  else pipeline.setThreshold(request.value, request.request);
+  else if (request.type === 'threshold') pipeline.setThreshold(request.value, request.request);
+  else pipeline.takeSnapshot(request.options, request.request);
 });
 await pipeline.run(stop.signal);
 // The last message is posted; without this listener the thread ends by itself.

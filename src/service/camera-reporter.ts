@@ -1,3 +1,4 @@
+import type { CommandResult } from '../alerts/commands.js';
 import { type EventCounters, EventEngine } from '../alerts/events.js';
 import type { Outputs } from '../alerts/outputs.js';
 import type { MqttPublisher } from '../alerts/publisher.js';
@@ -6,7 +7,10 @@ import {
   cameraStateMessage,
   detectionsMessage,
   type EventMessage,
+  isoTime,
+  type Picture,
   type SensorState,
+  type Snapshot,
   severityRank,
   type Topics,
 } from '../alerts/schema.js';
@@ -14,14 +18,23 @@ import type { Zone } from '../alerts/zones.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { type FrameResult, STAGES } from '../pipeline/messages.js';
 import type { FrameSensor } from '../types/frame.js';
+import type { Crop, FramePicture } from '../types/picture.js';
 import { Percentiles } from '../util/percentiles.js';
+import { encodePng } from '../util/png.js';
 import { VERSION } from '../version.js';
+import type { ClockWatch } from './clock.js';
 import type { CameraSupervisor } from './supervisor.js';
 
 /** How long an event may wait for the broker before it is worth nothing, ms: `new` and `end` a day, an update a minute. */
 const EVENT_LIFE_MS = 24 * 3600 * 1000;
 const UPDATE_LIFE_MS = 60_000;
 const STAGE_SAMPLES = 4096;
+/** Largest PNG of a snapshot, bytes: with base64 it stays well below what the publisher takes. */
+const SNAPSHOT_MAX_BYTES = 128 * 1024;
+
+/** The profile that is the configuration itself. */
+export const DEFAULT_PROFILE = 'default';
+export const NOT_RUNNING = 'the camera is not running';
 
 /** What one camera tells the world: detections of each frame, events of its tracks, its state. */
 export class CameraReporter {
@@ -33,6 +46,8 @@ export class CameraReporter {
   private readonly id: string;
   /** As of the last frame; undefined: not watched. */
   private sensor: FrameSensor | undefined;
+  private profile = DEFAULT_PROFILE;
+  private snapshotAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     private readonly config: EdgeConfig,
@@ -42,6 +57,7 @@ export class CameraReporter {
     private readonly outputs: Outputs,
     private readonly topics: Topics,
     newId: (atMs: number) => string,
+    private readonly clock: Pick<ClockWatch, 'state'>,
   ) {
     const { alerts } = config;
     this.device = config.device.id;
@@ -55,6 +71,7 @@ export class CameraReporter {
       zones: (camera.zones ?? []).map(toZone),
       severity: { base: alerts.severity.base, rules: alerts.severity.rules ?? [] },
       stationary: alerts.stationary,
+      chips: alerts.chip.messages,
       ...(alerts.quietHours && { quietHours: alerts.quietHours }),
       ...(camera.intrinsics && { intrinsics: camera.intrinsics }),
       ...(camera.mount && { mount: camera.mount }),
@@ -104,9 +121,56 @@ export class CameraReporter {
         model,
         provider,
         ...(sensor && { ffc: sensor.held === 'ffc', frozen: sensor.held === 'frozen', sensor: sensorState(sensor) }),
+        clock: this.clock.state,
+        ...(result.chips && { chips: lazily(result.chips) }),
       }),
     );
     if (changed) this.state();
+  }
+
+  /** Null: as the profile in force, else the configuration, says. Resolves with what is in force then; undefined: not running. */
+  async setThreshold(value: number | null): Promise<number | undefined> {
+    if (!this.supervisor.running) return undefined;
+    return this.supervisor.setThreshold(value ?? this.profileNamed(this.profile)?.threshold ?? null);
+  }
+
+  /** Brings a profile into force, `default` or one that is configured; what commands changed before gives way to it. */
+  async setProfile(name: string): Promise<CommandResult> {
+    const { alerts } = this.config;
+    const profile = this.profileNamed(name);
+    if (profile === undefined && name !== DEFAULT_PROFILE) {
+      const known = [DEFAULT_PROFILE, ...(alerts.profiles ?? []).map((p) => p.name)];
+      return { ok: false, error: `there is no profile ${name}; there is ${known.join(', ')}` };
+    }
+    // The worker first: where it is gone nothing is half done.
+    if (!this.supervisor.running) return { ok: false, error: NOT_RUNNING };
+    const inForce = await this.supervisor.setThreshold(profile?.threshold ?? null);
+    if (inForce === undefined) return { ok: false, error: NOT_RUNNING };
+    this.engine.configure({
+      updateIntervalMs: (profile?.updateIntervalSeconds ?? alerts.updateIntervalSeconds) * 1000,
+      severity: profile?.severity ?? alerts.severity.base,
+    });
+    this.profile = name;
+    this.state();
+    return { ok: true, value: name };
+  }
+
+  /** A small picture of the next frame; refused sooner than the configured time after the last one. */
+  async snapshot(): Promise<CommandResult> {
+    const { maxSide, bits, minIntervalSeconds } = this.config.alerts.snapshot;
+    const now = performance.now();
+    if (now - this.snapshotAt < minIntervalSeconds * 1000)
+      return { ok: false, error: `asked too soon: one in ${minIntervalSeconds} s is given` };
+    if (!this.supervisor.running) return { ok: false, error: NOT_RUNNING };
+    this.snapshotAt = now;
+    const picture = await this.supervisor.snapshot({ maxSide, bits, maxBytes: SNAPSHOT_MAX_BYTES });
+    if (picture === undefined) return { ok: false, error: NOT_RUNNING };
+    if (picture === null) return { ok: false, error: 'the frame does not fit, however small' };
+    return { ok: true, value: snapshotOf(picture) };
+  }
+
+  private profileNamed(name: string): NonNullable<EdgeConfig['alerts']['profiles']>[number] | undefined {
+    return this.config.alerts.profiles?.find((p) => p.name === name);
   }
 
   setEnabled(enabled: boolean): void {
@@ -133,7 +197,7 @@ export class CameraReporter {
       ...status,
       enabled: this.engine.enabled,
       ...(threshold === undefined ? {} : { threshold }),
-      ...(what?.profile === undefined ? {} : { profile: what.profile }),
+      ...(what?.profile === undefined ? {} : { cameraProfile: what.profile }),
       ...(sensor === undefined || watched === undefined
         ? {}
         : {
@@ -146,6 +210,7 @@ export class CameraReporter {
               held: { ...watched.held },
             },
           }),
+      profile: this.profile,
       tracks: this.counters().tracks,
     });
     this.publisher.publishState(this.topics.state(this.id), JSON.stringify(message));
@@ -187,6 +252,36 @@ export class CameraReporter {
       }
     }
   }
+}
+
+/** The chip of a track as a PNG, made only when a message asks for it. */
+function lazily(chips: ReadonlyMap<number, Crop>): { get(track: number): Picture | undefined } {
+  return {
+    get: (track) => {
+      const crop = chips.get(track);
+      if (crop === undefined) return undefined;
+      const { x, y, width, height, data } = crop;
+      const bits = data.BYTES_PER_ELEMENT === 1 ? 8 : 16;
+      return { format: 'png', bits, x, y, width, height, data: encodePng(width, height, data).toString('base64') };
+    },
+  };
+}
+
+function snapshotOf({ png, capturedAtMs, sequence, width, height, bits, scale, black, white }: FramePicture): Snapshot {
+  return {
+    format: 'png',
+    bits,
+    x: 0,
+    y: 0,
+    width,
+    height,
+    scale,
+    ...(black !== undefined && { black }),
+    ...(white !== undefined && { white }),
+    sequence,
+    capturedAt: isoTime(capturedAtMs),
+    data: Buffer.from(png).toString('base64'),
+  };
 }
 
 /** The schema holds each point to two numbers; its type cannot say so. */

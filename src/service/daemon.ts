@@ -16,7 +16,8 @@ import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { EdgeError, EXIT, errno, fromPlainError } from '../types/errors.js';
 import { onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
-import { CameraReporter } from './camera-reporter.js';
+import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.js';
+import { ClockWatch } from './clock.js';
 import type { Logger } from './log.js';
 import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
 import { SystemdNotifier } from './systemd.js';
@@ -51,6 +52,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private readonly systemd: SystemdNotifier;
   private outbox: DurableOutbox | undefined;
   private commands: Commands | undefined;
+  private readonly clock = new ClockWatch();
   private readonly reporters = new Map<string, CameraReporter>();
   private readonly topics: Topics;
   private readonly outputs: Outputs;
@@ -101,6 +103,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     }
     const { username, passwordFile, clientId, ca, cert, key } = config.mqtt;
     const password = passwordSource(passwordFile === undefined ? {} : { file: passwordFile });
+    await this.clock.start();
     const outbox = await this.createOutbox(signal);
     const commands = this.createCommands();
     const publisher = new MqttPublisher({
@@ -112,6 +115,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       keepalive: config.mqtt.keepaliveSeconds,
       connectTimeoutMs: config.mqtt.connectTimeoutSeconds * 1000,
       maxQueued: config.mqtt.maxQueued,
+      topicAliases: config.mqtt.topicAliases,
       stopTimeoutMs: FLUSH_MS,
       events: outbox,
       // Home Assistant asks for the plain word.
@@ -141,9 +145,10 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       const settings = config.cameras.find((c) => c.id === camera.job.camera)!;
       this.reporters.set(
         settings.id,
-        new CameraReporter(config, settings, camera, publisher, this.outputs, this.topics, newId),
+        new CameraReporter(config, settings, camera, publisher, this.outputs, this.topics, newId, this.clock),
       );
       commands.tell('enabled', settings.id, true);
+      commands.tell('profile', settings.id, DEFAULT_PROFILE);
     }
     this.publishStatus();
     this.timers.push(
@@ -196,6 +201,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     }
     const start = performance.now();
     for (const timer of this.timers) clearInterval(timer);
+    this.clock.stop();
     const outcomes = await Promise.all(this.cameras.map((c) => c.stop(c.running ? STOP_WORKERS_MS : STOP_STARTING_MS)));
     for (const reporter of this.reporters.values()) reporter.close('stopped');
     this.commands?.stop();
@@ -297,16 +303,21 @@ export class Daemon extends EventEmitter<DaemonEvents> {
 
   private async command(name: CommandName, id: string, value: CommandValue): Promise<CommandResult> {
     this.log.info({ camera: id, command: name, value }, 'command');
-    const camera = this.cameras.find((c) => c.job.camera === id);
-    if (name === 'enabled') {
-      this.reporters.get(id)?.setEnabled(value === true);
-      return { ok: true, value: value === true };
+    const reporter = this.reporters.get(id);
+    if (reporter === undefined) return { ok: false, error: 'there is no such camera' };
+    switch (name) {
+      case 'enabled':
+        reporter.setEnabled(value === true);
+        return { ok: true, value: value === true };
+      case 'threshold': {
+        const inForce = await reporter.setThreshold(value as number | null);
+        return inForce === undefined ? { ok: false, error: NOT_RUNNING } : { ok: true, value: inForce };
+      }
+      case 'profile':
+        return reporter.setProfile(value as string);
+      case 'snapshot':
+        return reporter.snapshot();
     }
-    if (name === 'threshold' && camera !== undefined) {
-      const inForce = camera.running ? await camera.setThreshold(value as number | null) : undefined;
-      return inForce === undefined ? { ok: false, error: 'the camera is not running' } : { ok: true, value: inForce };
-    }
-    return { ok: false, error: `this version has no ${name}` };
   }
 
   private publishStatus(): void {
@@ -363,6 +374,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       deadPixels: camera.sensor.deadPixels,
       ...(camera.sensor.settleSeconds === undefined ? {} : { settleMs: camera.sensor.settleSeconds * 1000 }),
     },
+    ...(config.alerts.chip.enabled && { chipSide: config.alerts.chip.side }),
   };
 }
 

@@ -6,6 +6,7 @@ import type { CameraJob, FrameCounters, FrameResult, WorkerEvent, WorkerRequest 
 import { EdgeError, EXIT, type PlainError, toPlainError } from '../types/errors.js';
 import type { DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
+import type { FramePicture, FramePictureOptions } from '../types/picture.js';
 
 const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
 const FPS_WINDOW_MS = 5000;
@@ -69,6 +70,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   private wantedThreshold: number | null | undefined;
   private requests = 0;
   private readonly waiting = new Map<number, (value: number | undefined) => void>();
+  private readonly waitingPictures = new Map<number, (picture: FramePicture | null | undefined) => void>();
   private readyAt = Number.POSITIVE_INFINITY;
 
   constructor(
@@ -141,6 +143,16 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     });
   }
 
+  /** Asks the worker for its next frame. Null: it does not fit; undefined: the worker died, or there is none. */
+  snapshot(options: FramePictureOptions): Promise<FramePicture | null | undefined> {
+    if (this.worker === undefined) return Promise.resolve(undefined);
+    const request = ++this.requests;
+    return new Promise((resolve) => {
+      this.waitingPictures.set(request, resolve);
+      this.ask({ type: 'snapshot', options, request });
+    });
+  }
+
   /** Asks the worker to stop and waits. `hung`: it did not; only ending the process ends it. */
   async stop(timeoutMs: number): Promise<'stopped' | 'hung'> {
     this.stopping = true;
@@ -177,6 +189,10 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           this.threshold = event.value;
           this.waiting.get(event.request)?.(event.value);
           this.emit('state');
+          break;
+        case 'snapshot':
+          this.waitingPictures.get(event.request)?.(event.picture);
+          this.waitingPictures.delete(event.request);
           break;
         case 'ready':
           this.threshold = event.threshold;
@@ -221,6 +237,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     worker.on('exit', (code) => {
       this.worker = undefined;
       for (const answer of [...this.waiting.values()]) answer(undefined);
+      for (const answer of this.waitingPictures.values()) answer(undefined);
+      this.waitingPictures.clear();
       this.past = sum(this.past, this.current);
       this.current = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
       if (outcome === 'ended') this.finish('ended');

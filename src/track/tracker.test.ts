@@ -348,6 +348,38 @@ describe('bounds', () => {
   });
 });
 
+describe('an extended target, of which now this part is the brightest, now that', () => {
+  const flicker = (options: Partial<TrackerOptions>): { tracks: number; confirmed: number } => {
+    const r = dice(11);
+    const { tracker, next } = make(options);
+    const ids = new Set<number>();
+    for (let k = 0; k < 300; k++) {
+      const part = { x: 1.2 * r.normal(), y: 0.8 * r.normal() };
+      const found = detection(100 + k / 3 + part.x, 200 + part.y, { sigmaX: 0.08, sigmaY: 0.08, extent: 4 });
+      for (const t of shown(next([found]))) ids.add(t.id);
+    }
+    return { tracks: ids.size, confirmed: tracker.counters().confirmed };
+  };
+
+  test('is one track', () => {
+    // As points, with the error bars of the peaks, the parts make a track each.
+    expect(flicker({ extentNoise: 0, separationExtents: 0 }).tracks).toBeGreaterThan(5);
+    expect(flicker({})).toEqual({ tracks: 1, confirmed: 1 });
+  });
+
+  test('two of its parts at once are one track, and two points as far apart are two', () => {
+    for (const [extent, tracks] of [
+      [4, 1],
+      [0.8, 2],
+    ] as const) {
+      const { next } = make();
+      let last: Track[] = [];
+      for (let k = 0; k < 6; k++) last = shown(next([100, 106].map((x) => detection(x, 50, { extent }))));
+      expect(last).toHaveLength(tracks);
+    }
+  });
+});
+
 describe('SNR 3 to 5: position noise 0.8 / SNR px, seen in 80 % of the frames, one clutter point a frame', () => {
   test.each([3, 4, 5])(
     'SNR %i: confirmed within ten frames in 95 % of the runs, smoother than the detections',

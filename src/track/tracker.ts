@@ -38,8 +38,15 @@ export interface TrackerOptions {
   measurementFloor: number;
   /** Factor on the detector's standard errors. */
   measurementScale: number;
+  /**
+   * Standard error, per axis, that each px of a detection's extent beyond that of a point adds: which part of an extended target is the
+   * brightest changes from frame to frame, and the detector's own error bar is that of the peak, not of the body.
+   */
+  extentNoise: number;
   /** No track starts within this distance of one that has a detection, px: it would be a second peak of the same target. */
   minSeparation: number;
+  /** ... nor within so many extents (standard deviations of the profile) of the larger of the two. */
+  separationExtents: number;
   /** Largest number of tracks; when full, the least valuable gives way. */
   maxTracks: number;
   /** Most detections of a frame that are looked at, best scores first. */
@@ -63,7 +70,9 @@ export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>
   processNoise: 50,
   measurementFloor: 0.1,
   measurementScale: 1,
+  extentNoise: 0.3,
   minSeparation: 3,
+  separationExtents: 2,
   maxTracks: 64,
   maxDetections: 256,
   stationarySpeed: 2,
@@ -155,6 +164,8 @@ interface Live {
  * density b = 1e-5 a pixel and a probability of detection Pd = 0.8. A pair costs d^2 + ln |S|: its own -2 ln likelihood.
  */
 const MISS_COST = 22.1;
+/** What the optics and the pixels make of a point: extents up to this one, px, say nothing of the target's size. */
+const POINT_EXTENT = 1;
 /** Parts of the scene shift too small to count as a moving camera, px/s. */
 const CAMERA_AT_REST = 2;
 
@@ -354,7 +365,10 @@ export class Tracker {
     const { counts } = this;
     let usable = detections.filter((d) => {
       const valid =
-        Number.isFinite(d.x + d.y + d.score) && Number.isFinite(d.sigmaX + d.sigmaY) && d.sigmaX >= 0 && d.sigmaY >= 0;
+        Number.isFinite(d.x + d.y + d.score) &&
+        Number.isFinite(d.sigmaX + d.sigmaY + d.extent) &&
+        d.sigmaX >= 0 &&
+        d.sigmaY >= 0;
       if (!valid) counts.invalid++;
       else if (d.score < lowScore) counts.belowLow++;
       return valid && d.score >= lowScore;
@@ -408,8 +422,8 @@ export class Tracker {
     const rx = new Float64Array(n);
     const ry = new Float64Array(n);
     for (let j = 0; j < n; j++) {
-      rx[j] = this.variance(detections[j]!.sigmaX);
-      ry[j] = this.variance(detections[j]!.sigmaY);
+      rx[j] = this.variance(detections[j]!, 'sigmaX');
+      ry[j] = this.variance(detections[j]!, 'sigmaY');
     }
     tracks.forEach(({ filter }, i) => {
       const x = filter.state[0]!;
@@ -428,12 +442,16 @@ export class Tracker {
     return found;
   }
 
-  private variance(sigma: number): number {
-    return Math.max(sigma * this.options.measurementScale, this.options.measurementFloor) ** 2;
+  /** px^2. */
+  private variance(detection: Detection, axis: 'sigmaX' | 'sigmaY'): number {
+    const { measurementScale, measurementFloor, extentNoise } = this.options;
+    const body = extentNoise * Math.max(0, detection.extent - POINT_EXTENT);
+    return Math.max(detection[axis] * measurementScale, measurementFloor) ** 2 + body * body;
   }
 
   private take(track: Live, detection: Detection, strong: boolean, moment: TrackMoment): void {
-    track.filter.update(detection.x, detection.y, this.variance(detection.sigmaX), this.variance(detection.sigmaY));
+    const rx = this.variance(detection, 'sigmaX');
+    track.filter.update(detection.x, detection.y, rx, this.variance(detection, 'sigmaY'));
     track.detection = detection;
     track.score = detection.score;
     track.topScore = Math.max(track.topScore, detection.score);
@@ -516,9 +534,11 @@ export class Tracker {
   }
 
   private start(detection: Detection, moment: TrackMoment, update: TrackUpdate): void {
-    const { minSeparation, maxTracks, startSpeed, confirmHits, confirmStrongHits } = this.options;
+    const { minSeparation, separationExtents, maxTracks, startSpeed, confirmHits, confirmStrongHits } = this.options;
     const { x, y } = detection;
-    const near = (t: Live) => Math.hypot(t.filter.state[0]! - x, t.filter.state[1]! - y) < minSeparation;
+    const near = (t: Live) =>
+      Math.hypot(t.filter.state[0]! - x, t.filter.state[1]! - y) <
+      Math.max(minSeparation, separationExtents * Math.max(t.extent, detection.extent));
     if (this.live.some((t) => t.detection !== null && near(t))) {
       this.counts.tooClose++;
       return;
@@ -534,8 +554,8 @@ export class Tracker {
       filter: new ConstantVelocityFilter(
         x,
         y,
-        this.variance(detection.sigmaX),
-        this.variance(detection.sigmaY),
+        this.variance(detection, 'sigmaX'),
+        this.variance(detection, 'sigmaY'),
         startSpeed ** 2,
       ),
       score: detection.score,

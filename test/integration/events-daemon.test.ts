@@ -7,13 +7,16 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   type CameraStateMessage,
+  type CommandAnswer,
   cameraStateSchema,
   commandAnswerSchema,
   type EventMessage,
   eventSchema,
+  type Snapshot,
   statsSchema,
 } from '../../src/alerts/schema.js';
 import { type Mosquitto, startMosquitto } from './mosquitto.js';
@@ -136,6 +139,52 @@ test('commands: switched off, no new event; a threshold is taken over by the wor
 
   await until('stats', () => stats().length > 0, 15_000);
   expect(statsSchema.safeParse(stats()[0]).error).toBeUndefined();
+  run.child.kill('SIGTERM');
+  expect(await run.ended).toBe(0);
+});
+
+test('profiles and snapshots on command, chips in events, the state of the clock', async () => {
+  const answers = await subscribe('irst/pictures/cam0/+/state');
+  const events = await subscribe('irst/pictures/cam0/events');
+  const run = await daemon(
+    'pictures',
+    `{kind: recording, path: '${CLIP}', loop: true}`,
+    'alerts: {chip: {enabled: true, side: 16}, snapshot: {maxSide: 100, minIntervalSeconds: 60}, ' +
+      'profiles: [{name: night, threshold: 0.4, severity: critical}]}\n',
+  );
+  const last = (command: string) =>
+    answers<CommandAnswer>()
+      .filter((a) => a.command === command)
+      .at(-1);
+  await until('an event', () => events().length > 0);
+  const [first] = events<EventMessage>();
+  expect([true, false, null]).toContain(first?.clock.synchronised);
+  expect(first?.chip).toMatchObject({ format: 'png', bits: 8, width: 16, height: 16 });
+  const chip = await sharp(Buffer.from(first?.chip?.data ?? '', 'base64')).metadata();
+  expect(chip).toMatchObject({ format: 'png', width: 16, height: 16 });
+  expect(Math.abs((first?.chip?.x ?? 0) + 7.5 - (first?.pixel.x ?? 0))).toBeLessThan(1);
+
+  expect(last('profile')).toMatchObject({ ok: true, value: 'default' });
+  await tell('irst/pictures/cam0/profile/set', 'night');
+  await until('night', () => last('profile')?.value === 'night');
+  await until('its threshold', () => last('threshold')?.value === 0.4);
+  await tell('irst/pictures/cam0/profile/set', 'dawn');
+  await until('a refusal', () => last('profile')?.ok === false);
+  expect(last('profile')).toMatchObject({ value: 'night', error: { code: 'COMMAND_REFUSED' } });
+  expect(last('profile')?.error?.message).toContain('default, night');
+
+  await tell('irst/pictures/cam0/snapshot/set', '{"value": true, "id": "s-1"}');
+  await until('a picture', () => last('snapshot')?.id === 's-1');
+  const picture = last('snapshot')?.value as Snapshot;
+  expect(picture).toMatchObject({ format: 'png', bits: 8, width: 80, height: 64, scale: 4 });
+  const whole = await sharp(Buffer.from(picture.data, 'base64')).metadata();
+  expect(whole).toMatchObject({ format: 'png', width: 80, height: 64 });
+  await tell('irst/pictures/cam0/snapshot/set', 'true');
+  await until('too soon', () => last('snapshot')?.ok === false);
+  expect(last('snapshot')?.error).toMatchObject({ code: 'COMMAND_REFUSED' });
+
+  for (const event of events()) expect(eventSchema.safeParse(event).error).toBeUndefined();
+  for (const answer of answers()) expect(commandAnswerSchema.safeParse(answer).error).toBeUndefined();
   run.child.kill('SIGTERM');
   expect(await run.ended).toBe(0);
 });

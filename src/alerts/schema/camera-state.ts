@@ -43,7 +43,8 @@ export const cameraStateSchema = z
     ...cameraFields,
     enabled: flag('Whether the camera raises events.'),
     threshold: share('Height of the heat-map peak from which a target is reported, 0 to 1 (no unit).').optional(),
-    profile: name('Profile in force.').optional(),
+    profile: name('Alert profile in force.').optional(),
+    cameraProfile: name('Camera profile that the frames are read by.').optional(),
     sensor: sensor.meta({ description: 'State of the sensor, as far as the camera tells.' }).optional(),
     sensorWatch: sensorWatch
       .meta({ description: 'What watching the sensor has found; absent: it is not watched.' })

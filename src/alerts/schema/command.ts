@@ -66,6 +66,16 @@ export const commandSchema = z
   });
 
 const snapshot = picture.extend({
+  bits: z.union([z.literal(8), z.literal(16)]).meta({
+    description: 'Bits of a PNG sample; counts are as the camera gave them, unless black and white are there.',
+  }),
+  scale: z
+    .int()
+    .min(1)
+    .meta({ description: "Each pixel of the picture is the mean of so many of the frame's, each way; absent: 1." })
+    .optional(),
+  black: z.number().meta({ description: 'Count shown as 0, where the picture was stretched to 8 bits.' }).optional(),
+  white: z.number().meta({ description: 'Count shown as 255, where the picture was stretched to 8 bits.' }).optional(),
   sequence: z.int().min(0).meta({ description: "The source's frame number." }),
   capturedAt: time('Wall clock at capture, ISO 8601, UTC, ms.'),
 });
