@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
 import type { NativeSystemError } from '../native.js';
 import { EdgeError, type EdgeErrorOptions, EXIT } from '../types/errors.js';
 
@@ -31,7 +32,8 @@ const GONE: readonly string[] = ['ENODEV', 'ENXIO', 'EBADF'];
 /** What a failed call of the addon means to the user. Errors of other kinds come back as they are. */
 export function cameraError(error: unknown, path: string): unknown {
   if (!isSystemError(error)) return error;
-  const { code, syscall } = error;
+  const { syscall } = error;
+  const code = nameOf(error);
   const call = { path, errno: code, syscall, cause: error };
   const opening = syscall === 'open';
   if (opening && (code === 'ENOENT' || GONE.includes(code))) return notFound(path, call);
@@ -136,7 +138,7 @@ export function failed(path: string, call: Call = {}): CameraError {
 }
 
 export function stalled(path: string, ms: number): CameraError {
-  return new CameraError('CAMERA_STALLED', `${path} gave no good frame for ${ms / 1000} s`, {
+  return new CameraError('CAMERA_STALLED', `${path} gave no good frame for ${Math.round(ms) / 1000} s`, {
     hint: 'check the cable, the bandwidth of the bus and the camera; stallTimeoutMs allows longer gaps',
     exitCode: EXIT.unavailable,
     path,
@@ -187,6 +189,11 @@ export function ofCamera(error: unknown, path: string): unknown {
   });
 }
 
+/** The addon has names for the usual ones only. */
+function nameOf({ code, errno }: NativeSystemError): string {
+  return code.startsWith('ERRNO_') ? getSystemErrorName(errno) : code;
+}
+
 /** The group that may open the device; `video`, as udev has it, where that cannot be told. */
 function groupOf(path: string): string {
   try {
@@ -202,5 +209,5 @@ function groupOf(path: string): string {
 }
 
 function isSystemError(error: unknown): error is NativeSystemError {
-  return error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
+  return error instanceof Error && !(error instanceof EdgeError) && 'syscall' in error && 'code' in error && typeof error.code === 'string';
 }
