@@ -67,10 +67,10 @@ test('gone while it is stalled: lost', async () => {
   it = await FakeSource.started({ formats: [{ fourcc: 'Y16 ', sizes: [{ width: 16, height: 8 }] }] }, { stallTimeoutMs: 40 });
   const next = it.pushedUntilNext.bind(it);
   const waiting = it.source.next();
-  await expect.poll(() => it.states().at(-1)).toBe('stalled');
+  await expect.poll(() => it.states().at(-1), { timeout: 10_000 }).toBe('stalled');
   it.fake.unplug();
   it.fake.plug();
-  await expect.poll(() => it.states().at(-1)).toBe('streaming');
+  await expect.poll(() => it.states().at(-1), { timeout: 10_000 }).toBe('streaming');
   it.fake.push();
   await waiting;
   await next();
