@@ -98,8 +98,10 @@ export class Camera {
         }),
       );
       const list = this.camera.controls().map(toControl);
-      this.controls = Object.assign(list, Object.fromEntries(list.map((control) => [control.name, control]))) as Control[] &
-        Record<string, Control>;
+      this.controls = Object.assign(
+        list,
+        Object.fromEntries(list.map((control) => [control.name, control])),
+      ) as Control[] & Record<string, Control>;
     } catch (error) {
       this.camera.close();
       throw error;
@@ -129,7 +131,8 @@ export class Camera {
 
   start(): this {
     const { width, height, sizeImage, bytesPerLine } = this.camera.getFormat();
-    if (this.slots[0]?.length !== sizeImage) this.slots = Array.from({ length: SLOTS }, () => new Uint8Array(sizeImage));
+    if (this.slots[0]?.length !== sizeImage)
+      this.slots = Array.from({ length: SLOTS }, () => new Uint8Array(sizeImage));
     this.ended = false;
     this.camera.start({ slots: this.slots, meta: this.meta }, () => this.news());
     this.streaming = true;

@@ -209,5 +209,11 @@ function groupOf(path: string): string {
 }
 
 function isSystemError(error: unknown): error is NativeSystemError {
-  return error instanceof Error && !(error instanceof EdgeError) && 'syscall' in error && 'code' in error && typeof error.code === 'string';
+  return (
+    error instanceof Error &&
+    !(error instanceof EdgeError) &&
+    'syscall' in error &&
+    'code' in error &&
+    typeof error.code === 'string'
+  );
 }

@@ -51,7 +51,9 @@ export async function runCaptureBench(seconds: number, fps: number, signal: Abor
 async function measure(seconds: number, fps: number, signal: AbortSignal, work: () => void): Promise<CapturePhase> {
   const { FakeDevice, NativeCamera } = loadNative();
   const fake = new FakeDevice({
-    formats: [{ fourcc: 'Y16 ', sizes: [{ ...SIZE, intervals: [{ numerator: 1000, denominator: Math.round(fps * 1000) }] }] }],
+    formats: [
+      { fourcc: 'Y16 ', sizes: [{ ...SIZE, intervals: [{ numerator: 1000, denominator: Math.round(fps * 1000) }] }] },
+    ],
     fps,
     stampOnly: true,
   });

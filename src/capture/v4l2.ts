@@ -13,7 +13,7 @@ import type {
 } from '../types/frame.js';
 import { backoffMs } from '../util/backoff.js';
 import {
-  CameraError,
+  type CameraError,
   cameraError,
   changed,
   failed,
@@ -49,13 +49,7 @@ const STABLE_MS = 10_000;
 const SLOTS = 3;
 
 /** What keeps a camera from being opened now, but may pass by itself. All else that is wrong at the very first start is final. */
-const PASSING: readonly string[] = [
-  'CAMERA_NOT_FOUND',
-  'CAMERA_DENIED',
-  'CAMERA_BUSY',
-  'CAMERA_GONE',
-  'CAMERA_FAILED',
-];
+const PASSING: readonly string[] = ['CAMERA_NOT_FOUND', 'CAMERA_DENIED', 'CAMERA_BUSY', 'CAMERA_GONE', 'CAMERA_FAILED'];
 
 export interface V4l2Hooks extends SourceHooks, DeviceHooks {
   /** Told of each step of the source's states. */
@@ -438,9 +432,7 @@ function addTo(tally: Tally, counters: StreamCounters, undecodable: number): voi
 /** Frames per second in force, after asking for `wanted`. */
 function rateOf(camera: NativeCamera, wanted: number | undefined): number | undefined {
   const asked =
-    wanted === undefined
-      ? undefined
-      : camera.setInterval({ numerator: 1000, denominator: Math.round(wanted * 1000) });
+    wanted === undefined ? undefined : camera.setInterval({ numerator: 1000, denominator: Math.round(wanted * 1000) });
   const interval = asked ?? camera.getInterval();
   if (interval === undefined || interval.numerator === 0 || interval.denominator === 0) return undefined;
   return interval.denominator / interval.numerator;

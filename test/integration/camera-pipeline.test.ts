@@ -23,12 +23,14 @@ test('a camera plays Y16 frames with a target: it is detected where it is, throu
   const fake = new FakeDevice({ card: 'Scene', formats: [{ fourcc: 'Y16 ', sizes: [SIZE] }] });
   let pushed = 0;
   const push = () => {
-    const data = scene.render(pushed++) as Uint16Array;
-    fake.push({ data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) });
+    const counts = new Uint16Array(SIZE.width * SIZE.height);
+    scene.render(pushed++, counts);
+    fake.push({ data: new Uint8Array(counts.buffer) });
   };
   const job: CameraJob = {
     camera: 'cam0',
-    source: { kind: 'v4l2', device: '/dev/video0', rate: 'realtime' },
+    // Loading the model takes longer than a camera may be silent.
+    source: { kind: 'v4l2', device: '/dev/video0', rate: 'realtime', stallTimeoutMs: 60_000 },
     detector: { manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 1 },
     threshold: 0.5,
   };
@@ -61,6 +63,9 @@ test('a camera plays Y16 frames with a target: it is detected where it is, throu
     expect(best, `frame ${sequence}`).toBeDefined();
     expect(Math.hypot(best!.x - truth!.x, best!.y - truth!.y), `frame ${sequence}`).toBeLessThan(0.5);
   }
-  expect(events.at(-1)).toMatchObject({ type: 'ended', counters: { captured: FRAMES, processed: FRAMES, dropped: {} } });
+  expect(events.at(-1)).toMatchObject({
+    type: 'ended',
+    counters: { captured: FRAMES, processed: FRAMES, dropped: {} },
+  });
   expect(fake.state()).toMatchObject({ open: 0, buffers: 0, mappings: 0 });
 });

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { describeDevice } from '../../src/capture/device.js';
 import { createSource } from '../../src/capture/create-source.js';
+import { describeDevice } from '../../src/capture/device.js';
 import { FakeSource } from '../fakes/fake-source.js';
 
 const { EACCES, EBUSY } = constants.errno;
@@ -73,7 +73,13 @@ test('no profile for its formats: they are listed', async () => {
   it = new FakeSource({
     card: 'Webcam',
     formats: [
-      { fourcc: 'MJPG', sizes: [{ width: 640, height: 480 }, { width: 320, height: 240 }] },
+      {
+        fourcc: 'MJPG',
+        sizes: [
+          { width: 640, height: 480 },
+          { width: 320, height: 240 },
+        ],
+      },
       { fourcc: 'H264', sizes: [{ width: 1280, height: 720 }] },
     ],
   });
@@ -99,7 +105,11 @@ test.each([
   ['nothing-such', 'PROFILE_UNKNOWN', /there is no camera profile nothing-such/],
 ])('the profile %s: %s, and which field', async (profile, code, message) => {
   it = new FakeSource({}, { profile });
-  await expect(it.start()).rejects.toMatchObject({ code, path: '/dev/video0', message: expect.stringMatching(message) });
+  await expect(it.start()).rejects.toMatchObject({
+    code,
+    path: '/dev/video0',
+    message: expect.stringMatching(message),
+  });
 });
 
 test.each(['video0', 'usb:1e4e', 'usb:1e4e:01000', ''])('a device %j: refused', async (device) => {

@@ -33,7 +33,18 @@ test('unplugged: lost, waited for, and streaming again with numbers that go on',
   const frame = await it.pushedUntilNext();
   expect(frame.sequence).toBeGreaterThanOrEqual(1);
   expect(it.states()).toEqual([
-    ...['opening', 'streaming', 'lost', 'back-off', 'opening', 'back-off', 'opening', 'back-off', 'opening', 'streaming'],
+    ...[
+      'opening',
+      'streaming',
+      'lost',
+      'back-off',
+      'opening',
+      'back-off',
+      'opening',
+      'back-off',
+      'opening',
+      'streaming',
+    ],
   ]);
   expect(it.steps[2]).toMatchObject({ from: 'streaming', code: 'CAMERA_GONE' });
   expect(it.steps[2]!.reason).toBe('/dev/video0 is gone (ENODEV, poll)');
@@ -64,7 +75,10 @@ test.each([
 });
 
 test('gone while it is stalled: lost', async () => {
-  it = await FakeSource.started({ formats: [{ fourcc: 'Y16 ', sizes: [{ width: 16, height: 8 }] }] }, { stallTimeoutMs: 40 });
+  it = await FakeSource.started(
+    { formats: [{ fourcc: 'Y16 ', sizes: [{ width: 16, height: 8 }] }] },
+    { stallTimeoutMs: 40 },
+  );
   const next = it.pushedUntilNext.bind(it);
   const waiting = it.source.next();
   await expect.poll(() => it.states().at(-1), { timeout: 10_000 }).toBe('stalled');

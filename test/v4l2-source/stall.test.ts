@@ -10,7 +10,10 @@ test('no frame for the stall time: stalled; with the next frame streaming again,
   it = await FakeSource.started(QUIET, { stallTimeoutMs: 60 });
   const waiting = it.source.next();
   await expect.poll(() => it.states().at(-1), { timeout: 10_000 }).toBe('stalled');
-  expect(it.steps.at(-1)).toMatchObject({ code: 'CAMERA_STALLED', reason: '/dev/video0 gave no good frame for 0.167 s' });
+  expect(it.steps.at(-1)).toMatchObject({
+    code: 'CAMERA_STALLED',
+    reason: '/dev/video0 gave no good frame for 0.167 s',
+  });
   it.fake.push();
   await waiting;
   expect(it.states()).toEqual(['opening', 'streaming', 'stalled', 'streaming']);

@@ -45,7 +45,10 @@ test('the first capture node with that id, by its number', () => {
 
 test('a path has its USB id too, and the profile of that camera is chosen by it', async () => {
   addNode('video0', '1-2', '1e4e:0100');
-  const sizes = [{ width: 160, height: 122 }, { width: 160, height: 120 }];
+  const sizes = [
+    { width: 160, height: 122 },
+    { width: 160, height: 120 },
+  ];
   const it = new FakeSource({ card: 'UVC Camera', formats: [{ fourcc: 'Y16 ', sizes }] }, {}, sysfs);
   expect(await it.start()).toMatchObject({ profile: 'lepton-3-purethermal-telemetry', width: 160, height: 120 });
   await it.stop();

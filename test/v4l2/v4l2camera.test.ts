@@ -25,7 +25,16 @@ function camera(fps = 200): { cam: v4l2camera.Camera; fake: NativeFakeDevice } {
     ],
     controls: [
       { id: 0x00980900, type: 1, name: 'Brightness', minimum: -10, maximum: 10, step: 1, default: 2, flags: 0x20 },
-      { id: 0x00980918, type: 3, name: 'Power Line', maximum: 2, menu: [{ index: 0, name: 'Off', value: 0 }, { index: 2, name: '60 Hz', value: 0 }] },
+      {
+        id: 0x00980918,
+        type: 3,
+        name: 'Power Line',
+        maximum: 2,
+        menu: [
+          { index: 0, name: 'Off', value: 0 },
+          { index: 2, name: '60 Hz', value: 0 },
+        ],
+      },
       { id: 0x00980919, type: 4, name: 'Calibrate' },
     ],
   });
@@ -40,7 +49,7 @@ test('formats: one entry a size and an interval; the one in force', () => {
     ['YUYV', 16, 30],
     ['YUYV', 16, 15],
     ['YUYV', 8, 60],
-    ['MJPG', 16, 30],
+    ['MJPG', 16, 0],
   ]);
   expect(cam.configGet()).toMatchObject({ formatName: 'YUYV', format: 0x56595559, width: 16, height: 8 });
   const half = cam.formats[2]!;
