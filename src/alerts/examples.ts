@@ -93,6 +93,11 @@ const cameraState: CameraStateMessage = cameraStateMessage({
   threshold: 0.5,
   profile: 'default',
   cameraProfile: 'flir-boson-640-telemetry',
+  capture: {
+    state: 'streaming',
+    since: '2026-01-01T11:58:00.000Z',
+    reason: 'camera Boson: FLIR Video at /dev/video0 (640x512, 16 bit, profile flir-boson-640-telemetry)',
+  },
   sensor: { ffc: 'idle', health: 'ok', temperatureC: 31.2 },
   sensorWatch: {
     issues: ['deadPixels'],

@@ -15,7 +15,7 @@ import { statusSchema } from './schema/status.js';
 
 export * from './schema/camera-state.js';
 export * from './schema/command.js';
-export { isoTime, NAME_PATTERN, type SensorState } from './schema/common.js';
+export { isoTime, NAME_PATTERN, type SensorState, TEXT_MAX } from './schema/common.js';
 export * from './schema/detections.js';
 export * from './schema/event.js';
 export * from './schema/stats.js';

@@ -30,6 +30,20 @@ export interface FfmpegOptions extends CommonOptions {
   stallTimeoutMs?: number;
 }
 
+export interface V4l2Options extends CommonOptions {
+  kind: 'v4l2';
+  /** A path (`/dev/video0`, `/dev/v4l/by-id/...`), or `usb:VENDOR:PRODUCT` in hexadecimal digits: the first camera of that kind. */
+  device: string;
+  /** Name of a camera profile. Default: the one that fits best. */
+  profile?: string;
+  /** Folder of the user's own profiles. */
+  profilesDirectory?: string;
+  /** Hz that the driver is asked for; it takes the nearest that it can. Default: left as it is. */
+  fps?: number;
+  /** Longest time without a good frame before the stream counts as stalled, ms; at least five frame periods. Default 3000. */
+  stallTimeoutMs?: number;
+}
+
 /** A target whose place is given. In px of the frame, pixel centres at integers; velocities in px a frame. */
 export interface SyntheticTargetOptions {
   x: number;
@@ -77,4 +91,4 @@ export interface SyntheticOptions extends CommonOptions {
 }
 
 /** Where a camera's frames come from: plain data, so that it can cross threads. */
-export type SourceOptions = RecordingOptions | FfmpegOptions | SyntheticOptions;
+export type SourceOptions = RecordingOptions | FfmpegOptions | SyntheticOptions | V4l2Options;

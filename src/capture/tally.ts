@@ -5,8 +5,8 @@ export class Tally {
   private delivered = 0;
   private readonly dropped = new Map<DropReason, number>();
 
-  deliver(): void {
-    this.delivered++;
+  deliver(count = 1): void {
+    this.delivered += count;
   }
 
   drop(reason: DropReason, count = 1): void {

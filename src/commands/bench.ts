@@ -1,5 +1,6 @@
 import os from 'node:os';
 import { type Command, Option } from 'commander';
+import { type CapturePhase, runCaptureBench } from '../capture/capture-bench.js';
 import { runAlertBench } from '../service/alert-bench.js';
 import { createLogger } from '../service/log.js';
 import { runSession } from '../service/session.js';
@@ -8,8 +9,13 @@ import { configFrom, manifestPath, numberOption, sizeOption, sourceFor, stopSign
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson } from './shared.js';
 
+/** Of `--capture`, Hz. */
+const CAPTURE_FPS = 120;
+
 interface BenchOptions {
   alerts?: true;
+  capture?: true;
+  seconds: number;
   directory?: string;
   source: string;
   size: { width: number; height: number };
@@ -44,6 +50,11 @@ export function register(program: Command): void {
       '--directory <dir>',
       'with --alerts: where the outbox lies, to measure that disk; default: a temporary folder',
     )
+    .option(
+      '--capture',
+      'measure the capture alone instead: 640x512 Y16 at 120 Hz from a V4L2 device in memory, with a prompt and with a blocked consumer',
+    )
+    .option('--seconds <s>', 'with --capture: length of each of the two parts', numberOption(1, 3600), 10)
     .option('--fps <hz>', 'frame rate of the synthetic source in real time', numberOption(0.1, 1000), 30)
     .action(bench);
 }
@@ -51,6 +62,7 @@ export function register(program: Command): void {
 async function bench(options: BenchOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
   if (options.alerts) return benchAlerts(options.directory, json);
+  if (options.capture) return benchCapture(options.seconds, json);
   const source = sourceFor(options.source);
   const config = configFrom({
     device: { id: 'bench' },
@@ -83,7 +95,7 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
     stopSignal(),
   );
   progress.clear();
-  const machine = { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
+  const machine = machineOf();
   if (json) {
     await printJson({ ...report, machine, software: VERSION });
     return;
@@ -106,6 +118,10 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
   );
 }
 
+function machineOf(): { cpu: string; cores: number; node: string } {
+  return { cpu: os.cpus()[0]?.model ?? 'unknown', cores: os.availableParallelism(), node: process.version };
+}
+
 async function benchAlerts(directory: string | undefined, json: boolean): Promise<void> {
   const progress = new ProgressLine(!json);
   const report = await runAlertBench({
@@ -115,4 +131,32 @@ async function benchAlerts(directory: string | undefined, json: boolean): Promis
   });
   progress.clear();
   await (json ? printJson(report) : print(JSON.stringify(report, null, 2)));
+}
+
+async function benchCapture(seconds: number, json: boolean): Promise<void> {
+  const progress = new ProgressLine(!json);
+  progress.show(`capturing for ${2 * seconds} s`);
+  const report = await runCaptureBench(seconds, CAPTURE_FPS, stopSignal());
+  progress.clear();
+  if (json) {
+    await printJson({ ...report, machine: machineOf(), software: VERSION });
+    return;
+  }
+  const { width, height, fourcc, fps, blockMs, prompt, blocked } = report;
+  await print(
+    [
+      `${width}x${height} ${fourcc.trim()} at ${fps} Hz, a device in memory; ms as p50 / p99`,
+      phase('prompt consumer', prompt),
+      phase(`consumer blocked ${blockMs} ms at a time`, blocked),
+    ].join('\n'),
+  );
+}
+
+function phase(name: string, { seconds, frames, readyToJs, age, cpuShare }: CapturePhase): string {
+  const ms = ({ p50, p99 }: { p50: number; p99: number }): string => `${p50.toFixed(2)} / ${p99.toFixed(2)} ms`;
+  const drops = Object.entries(frames.dropped).map(([reason, n]) => `${n} ${reason}`);
+  return (
+    `${name}, ${seconds.toFixed(1)} s: frame ready to JS ${ms(readyToJs)}; age ${ms(age)}; ` +
+    `${(100 * cpuShare).toFixed(1)} % of a core; ${frames.delivered} of ${frames.captured} frames, dropped: ${drops.join(', ') || 'none'}`
+  );
 }

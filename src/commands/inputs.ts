@@ -13,9 +13,10 @@ export function configFrom(input: EdgeConfigInput): EdgeConfig {
   return checked.config;
 }
 
-/** The source for what a user names: a folder, picture or .y16 is a recording; everything else is for ffmpeg. */
+/** The source for what a user names: `v4l2:DEVICE` is a camera; a folder, picture or .y16 is a recording; everything else is for ffmpeg. */
 export function sourceFor(input: string): EdgeConfigInput['cameras'][number]['source'] {
   if (input === 'synthetic') return { kind: 'synthetic' };
+  if (input.startsWith('v4l2:')) return { kind: 'v4l2', device: input.slice('v4l2:'.length) };
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(input)) return { kind: 'ffmpeg', input };
   const recording = /\.(y16|png|tiff?)$/i.test(input) || !/\.[a-z0-9]{2,5}$/i.test(input) || !existsSync(input);
   return recording ? { kind: 'recording', path: path.resolve(input) } : { kind: 'ffmpeg', input: path.resolve(input) };

@@ -25,7 +25,7 @@ export function register(program: Command): void {
     .option('-c, --config <file>', 'configuration file (see: irst-edge config schema)')
     .option(
       '-i, --input <source>',
-      'instead of a file: a folder of pictures, a .y16, a video, an RTSP URL, or "synthetic"',
+      'instead of a file: a folder of pictures, a .y16, a video, an RTSP URL, v4l2:/dev/video0, v4l2:usb:1e4e:0100, or "synthetic"',
     )
     .option('--mqtt <url>', 'with --input: broker; default: the embedded broker on 127.0.0.1:1883')
     .option('--device <id>', 'with --input: name of the device in the topics', 'irst-edge')

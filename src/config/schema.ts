@@ -127,6 +127,34 @@ const synthetic = z
   })
   .describe('A synthetic scene.');
 
+const v4l2 = z
+  .strictObject({
+    kind: z.literal('v4l2').describe('A camera behind V4L2 (USB or CSI).'),
+    device: z
+      .string()
+      .max(LONGEST)
+      .regex(
+        /^(\/[^\0]+|usb:[0-9a-fA-F]{4}:[0-9a-fA-F]{4})$/,
+        'an absolute path such as /dev/video0, or usb:VENDOR:PRODUCT with four hexadecimal digits each',
+      )
+      .describe(
+        'The camera: a path, /dev/video0 or a stable name in /dev/v4l/by-id, or usb:VENDOR:PRODUCT in hexadecimal digits, which is ' +
+          'the first camera of that kind.',
+      ),
+    profile: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'a name of 1 to 64 characters a-z, 0-9 or "-"')
+      .exactOptional()
+      .describe('Camera profile (docs/cameras.md). Default: the one that fits best.'),
+    fps: fps
+      .exactOptional()
+      .describe('Rate to ask the driver for, Hz (0.1 to 1000); it takes the nearest. Default: left as it is.'),
+    stallTimeoutMs: timeoutMs
+      .default(3000)
+      .describe('Longest time without a good frame before it counts as stalled, ms (100 to 600000).'),
+  })
+  .describe('A camera behind V4L2.');
+
 const angle = (description: string) => z.number().min(-360).max(360).describe(description);
 
 const px = z.number().min(-65_536).max(65_536);
@@ -206,7 +234,7 @@ const camera = z
   .strictObject({
     id: id.describe('Name of the camera, unique here; stands in its topics <topicPrefix>/<device id>/<camera id>/...'),
     enabled: z.boolean().default(true).describe('Whether it runs.'),
-    source: z.discriminatedUnion('kind', [recording, ffmpeg, synthetic]).describe('Where the frames come from.'),
+    source: z.discriminatedUnion('kind', [recording, ffmpeg, synthetic, v4l2]).describe('Where the frames come from.'),
     rate: z
       .enum(['realtime', 'fast'])
       .default('realtime')

@@ -4,7 +4,7 @@ import type { DetectorOptions } from '../detect/detector.js';
 import type { TrackerOptions } from '../track/tracker.js';
 import type { Detection } from '../types/detection.js';
 import type { PlainError } from '../types/errors.js';
-import type { DropReason, FrameSensor, SourceInfo } from '../types/frame.js';
+import type { CaptureTransition, DropReason, FrameSensor, SourceInfo } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { Crop, FramePicture, FramePictureOptions } from '../types/picture.js';
 import type { TrackUpdate } from '../types/track.js';
@@ -81,6 +81,8 @@ export type WorkerEvent =
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
+  /** The source's device took a step; also before `ready`. */
+  | { type: 'capture'; transition: CaptureTransition }
   /** A frame was dropped because of this; at most one of a code in ten seconds. */
   | { type: 'fault'; reason: DropReason; error: PlainError }
   | { type: 'ended'; counters: FrameCounters }

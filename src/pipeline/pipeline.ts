@@ -2,7 +2,7 @@ import { createSource } from '../capture/create-source.js';
 import { SensorMonitor } from '../capture/sensor-monitor.js';
 import { Detector } from '../detect/detector.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
-import type { DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
+import type { CaptureTransition, DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
 import type { Crop, FramePictureOptions } from '../types/picture.js';
 import type { TrackUpdate } from '../types/track.js';
 import type { CameraJob, FrameCounters, WorkerEvent } from './messages.js';
@@ -16,7 +16,11 @@ const SAME_FAULT_EVERY_MS = 10_000;
 
 /** The parts that a test replaces. */
 export interface PipelineParts {
-  createSource(job: CameraJob, onFault: (reason: DropReason, error: EdgeError) => void): FrameSource;
+  createSource(
+    job: CameraJob,
+    onFault: (reason: DropReason, error: EdgeError) => void,
+    onTransition: (transition: CaptureTransition) => void,
+  ): FrameSource;
   createDetector(
     job: CameraJob,
     info: SourceInfo,
@@ -24,7 +28,7 @@ export interface PipelineParts {
 }
 
 const REAL_PARTS: PipelineParts = {
-  createSource: (job, onFault) => createSource(job.source, { onFault }),
+  createSource: (job, onFault, onTransition) => createSource(job.source, { onFault, onTransition }),
   createDetector: (job, info) => Detector.create(job.detector, info),
 };
 
@@ -81,7 +85,11 @@ export class Pipeline {
 
   /** Runs until the source ends or `signal` aborts; its last event is `ended` or `failed`. Never throws. */
   async run(signal: AbortSignal): Promise<void> {
-    const source = this.parts.createSource(this.job, (reason, error) => this.fault(reason, error));
+    const source = this.parts.createSource(
+      this.job,
+      (reason, error) => this.fault(reason, error),
+      (transition) => this.emit({ type: 'capture', transition }),
+    );
     this.source = source;
     try {
       await this.loop(source, signal);

@@ -4,6 +4,7 @@ import type { Outputs } from '../alerts/outputs.js';
 import type { MqttPublisher } from '../alerts/publisher.js';
 import {
   type CameraStats,
+  type CaptureStateMessage,
   cameraStateMessage,
   detectionsMessage,
   type EventMessage,
@@ -12,12 +13,13 @@ import {
   type SensorState,
   type Snapshot,
   severityRank,
+  TEXT_MAX,
   type Topics,
 } from '../alerts/schema.js';
 import type { Zone } from '../alerts/zones.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { type FrameResult, STAGES } from '../pipeline/messages.js';
-import type { FrameSensor } from '../types/frame.js';
+import type { CaptureTransition, FrameSensor } from '../types/frame.js';
 import type { Crop, FramePicture } from '../types/picture.js';
 import { Percentiles } from '../util/percentiles.js';
 import { encodePng } from '../util/png.js';
@@ -198,6 +200,7 @@ export class CameraReporter {
       enabled: this.engine.enabled,
       ...(threshold === undefined ? {} : { threshold }),
       ...(what?.profile === undefined ? {} : { cameraProfile: what.profile }),
+      ...(this.supervisor.capture && { capture: captureState(this.supervisor.capture) }),
       ...(sensor === undefined || watched === undefined
         ? {}
         : {
@@ -287,6 +290,10 @@ function snapshotOf({ png, capturedAtMs, sequence, width, height, bits, scale, b
 /** The schema holds each point to two numbers; its type cannot say so. */
 function toZone({ name, kind, polygon }: NonNullable<CameraConfig['zones']>[number]): Zone {
   return { name, kind, polygon: polygon.map(([x = 0, y = 0]) => [x, y]) };
+}
+
+function captureState({ to: state, reason, code, atMs }: CaptureTransition): CaptureStateMessage {
+  return { state, since: isoTime(atMs), reason: reason.slice(0, TEXT_MAX), ...(code === undefined ? {} : { code }) };
 }
 
 function sensorState({ ffc, health, temperatureC }: FrameSensor): SensorState {

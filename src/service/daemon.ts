@@ -236,6 +236,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       if (camera.threshold !== undefined) this.commands?.tell('threshold', id, camera.threshold);
       this.publishStatus();
     });
+    camera.on('capture', ({ from, to, reason, code, hint }) => {
+      const well = code === undefined;
+      // A camera that is waited for says so once a step; the attempts themselves are for who looks closely.
+      log[to === 'opening' ? 'debug' : well ? 'info' : 'warn']({ from, to, ...(!well && { code, hint }) }, reason);
+      if (to !== 'opening') reporter.state();
+    });
     camera.on('fault', (reason, error) => {
       log.warn({ code: error.code, hint: error.hint, dropped: reason }, error.message);
     });
@@ -360,7 +366,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
   const threshold = camera.detector.threshold ?? config.detector.threshold;
   return {
     camera: camera.id,
-    source: { ...camera.source, rate: camera.rate },
+    source: sourceOptions(config, camera),
     detector: {
       manifest: config.detector.model ?? BUNDLED_MANIFEST,
       // FP16 on a CPU is converted back and forth: slower, and no more exact.
@@ -376,6 +382,11 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
     },
     ...(config.alerts.chip.enabled && { chipSide: config.alerts.chip.side }),
   };
+}
+
+function sourceOptions({ profilesDirectory }: EdgeConfig, { source, rate }: CameraConfig): CameraJob['source'] {
+  if (source.kind !== 'v4l2' || profilesDirectory === undefined) return { ...source, rate };
+  return { ...source, rate, profilesDirectory };
 }
 
 function warn(log: Logger, error: EdgeError, suppressed = 0): void {

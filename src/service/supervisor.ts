@@ -4,7 +4,7 @@ import { backoffMs } from '../alerts/backoff.js';
 import type { CameraStatus } from '../alerts/schema.js';
 import type { CameraJob, FrameCounters, FrameResult, WorkerEvent, WorkerRequest } from '../pipeline/messages.js';
 import { EdgeError, EXIT, type PlainError, toPlainError } from '../types/errors.js';
-import type { DropReason } from '../types/frame.js';
+import type { CaptureTransition, DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { FramePicture, FramePictureOptions } from '../types/picture.js';
 
@@ -43,6 +43,8 @@ interface SupervisorEvents {
   done: [];
   /** A frame was dropped because of this. */
   fault: [reason: DropReason, error: PlainError];
+  /** The source's device took a step. */
+  capture: [transition: CaptureTransition];
   /** The worker failed and will be restarted after `delayMs`. */
   restart: [error: PlainError, delayMs: number];
 }
@@ -67,6 +69,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   restarts = 0;
   /** Score from which a peak is a detection, as the worker says; before that undefined. */
   threshold: number | undefined;
+  /** The last step of the source's device, where it has one. */
+  capture: CaptureTransition | undefined;
   private wantedThreshold: number | null | undefined;
   private requests = 0;
   private readonly waiting = new Map<number, (value: number | undefined) => void>();
@@ -218,6 +222,10 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
         case 'counters':
           this.current = event.counters;
           break;
+        case 'capture':
+          this.capture = event.transition;
+          this.emit('capture', event.transition);
+          break;
         case 'fault':
           this.emit('fault', event.reason, event.error);
           break;
@@ -239,6 +247,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
       for (const answer of [...this.waiting.values()]) answer(undefined);
       for (const answer of this.waitingPictures.values()) answer(undefined);
       this.waitingPictures.clear();
+      this.capture = undefined;
       this.past = sum(this.past, this.current);
       this.current = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
       if (outcome === 'ended') this.finish('ended');

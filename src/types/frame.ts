@@ -127,6 +127,26 @@ export interface SourceInfo {
   readonly ffc?: FfcRule;
 }
 
+/**
+ * Where a source with a device stands. `lost`: the device, or its stream, is gone; `back-off`: it is waited for before the next attempt.
+ */
+export const CAPTURE_STATES = ['closed', 'opening', 'streaming', 'stalled', 'lost', 'back-off'] as const;
+export type CaptureState = (typeof CAPTURE_STATES)[number];
+
+/** A step of a source with a device. */
+export interface CaptureTransition {
+  from: CaptureState;
+  to: CaptureState;
+  /** One line for people. */
+  reason: string;
+  /** Of the error behind it (docs/errors.md). */
+  code?: string;
+  /** What to do about it. */
+  hint?: string;
+  /** Wall clock, ms since 1970. */
+  atMs: number;
+}
+
 /** `captured = delivered + sum(dropped)` at any time that no call of `next()` is under way. */
 export interface SourceCounters {
   captured: number;

@@ -15,7 +15,7 @@ function sources(dir: string): string[] {
 
 test('every error code of the program stands in docs/errors.md, and no other', () => {
   const text = sources(path.join(ROOT, 'src')).join('\n');
-  const thrown = new Set([...text.matchAll(/new EdgeError\(\s*'([A-Z0-9_]+)'/g)].map(([, code]) => code));
+  const thrown = new Set([...text.matchAll(/new (?:Edge|Camera)Error\(\s*'([A-Z0-9_]+)'/g)].map(([, code]) => code));
   for (const [, code] of text.matchAll(/super\('([A-Z0-9_]+)'/g)) thrown.add(code);
   const documented = new Set(
     [...readFileSync(path.join(ROOT, 'docs/errors.md'), 'utf8').matchAll(/^\| `([A-Z0-9_]+)` \|/gm)].map(([, c]) => c),

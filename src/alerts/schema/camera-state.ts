@@ -1,7 +1,7 @@
 import { z } from 'zod';
-import { SENSOR_ISSUES } from '../../types/frame.js';
+import { CAPTURE_STATES, SENSOR_ISSUES } from '../../types/frame.js';
 import { cameraFields, clipped } from './camera.js';
-import { count, countsByReason, flag, isoTime, name, openList, sensor, share, software, time } from './common.js';
+import { count, countsByReason, flag, isoTime, name, openList, sensor, share, software, text, time } from './common.js';
 
 /** Counts of `EventEngine`; see there for the sums that hold. */
 export const trackCounts = z.strictObject({
@@ -33,6 +33,19 @@ const sensorWatch = z.strictObject({
   ),
 });
 
+/** Where a source with a device stands. */
+const capture = z.strictObject({
+  state: openList(
+    CAPTURE_STATES,
+    "Where it stands. 'stalled': no good frame for longer than a correction takes; 'lost': the device, or its stream, is gone; " +
+      "'back-off': it is waited for before the next attempt.",
+  ),
+  since: time('Wall clock of the last step, ISO 8601, UTC, ms.'),
+  reason: text('Why, for people.'),
+  code: name('Code of the error behind it (docs/errors.md).').optional(),
+});
+export type CaptureStateMessage = z.infer<typeof capture>;
+
 export const cameraStateSchema = z
   .strictObject({
     schema: z.literal('irst-edge/camera-state/1').meta({ description: 'Kind and version of this message.' }),
@@ -45,6 +58,7 @@ export const cameraStateSchema = z
     threshold: share('Height of the heat-map peak from which a target is reported, 0 to 1 (no unit).').optional(),
     profile: name('Alert profile in force.').optional(),
     cameraProfile: name('Camera profile that the frames are read by.').optional(),
+    capture: capture.meta({ description: "State of the camera's device, where the source has one." }).optional(),
     sensor: sensor.meta({ description: 'State of the sensor, as far as the camera tells.' }).optional(),
     sensorWatch: sensorWatch
       .meta({ description: 'What watching the sensor has found; absent: it is not watched.' })
