@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { bosonRow, leptonRow } from '../../test/fakes/raw-frames.js';
 import type { FrameTelemetry } from '../types/frame.js';
+import { uniform } from './random.js';
 import {
   createTelemetryParser,
   TELEMETRY_PARSERS,
@@ -179,11 +180,14 @@ const anyRows = fc
     length: fc.oneof(fc.constantFrom(0, 1, 15, 16, 48, 49, 79, 80), fc.integer({ min: 0, max: 400 })),
     seed: fc.integer({ min: 1, max: 1 << 30 }),
     width: fc.constantFrom(80, 160, 240, 256, 320, 384, 640),
+    young: fc.boolean(),
     thermometer: fc.constantFrom([24, 30_315], [47, 3031], [1, 7800], [1, 8617], [1, 6867], undefined),
   })
-  .map(({ length, seed, width, thermometer }) => {
+  .map(({ length, seed, width, young, thermometer }) => {
     const random = uniform(seed);
     const words = Uint16Array.from({ length }, () => Math.floor(random() * 65_536));
+    // A Lepton in its first frames, whose word order can be told.
+    if (young && length > 21) words[21] = 0;
     if (thermometer !== undefined && length > thermometer[0]!) words[thermometer[0]!] = thermometer[1]!;
     return { words, width };
   });
