@@ -105,13 +105,13 @@ describe('order', () => {
         { fourcc: 'GREY', sizes: [{ width: 80, height: 60 }] },
       ],
     });
-    const told = {
+    const told: Partial<CameraProfileInput> = {
       width: 80,
       height: 60,
       imageRows: { top: 0, height: 58 },
       telemetry: { top: 58, rows: 2, parser: 'lepton' },
       ffc: { detect: ['telemetry'] },
-    } as const;
+    };
     const profiles = [
       stored({ id: 'z-grey', fourcc: 'GREY' }),
       stored({ id: 'y-any' }),
