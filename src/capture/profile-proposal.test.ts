@@ -13,7 +13,7 @@ import { gaussianTable } from './random.js';
 import { fourccOf, readRawSample } from './raw-sample.js';
 
 const noise = gaussianTable(65_536, 11);
-const FRAMES = 6;
+const FRAMES = 4;
 
 /** A slow gradient, noise and something hot, counts. */
 function picture(width: number, height: number, frame: number, level = 3000, contrast = 300): number[] {
@@ -74,7 +74,9 @@ function expectRead({ profile }: Proposal, { sample, pictures }: ReturnType<type
   for (const [k, bytes] of sample.frames.entries()) {
     const { bytesPerLine, width, height } = sample;
     const frame = decodeFrame(profile, bytes, { width, height, ...(bytesPerLine && { bytesPerLine }) });
-    expect(Array.from(frame.data)).toEqual(pictures[k]);
+    const expected = pictures[k]!;
+    // toEqual takes seconds over so many numbers.
+    expect([frame.data.length, frame.data.findIndex((v, i) => v !== expected[i])]).toEqual([expected.length, -1]);
   }
 }
 
