@@ -85,7 +85,9 @@ export class FfcMonitor {
       this.lastFfc = telemetry.lastFfc;
     }
     if (this.freezes(atNs, same) && detect.includes('freeze')) closed = true;
-    const stepped = detect.includes('step') ? this.steps(atNs, step) : 'none';
+    // Where telemetry tells, a step is the scene's.
+    const told = detect.includes('telemetry') && telemetry !== undefined;
+    const stepped = detect.includes('step') && !told ? this.steps(atNs, step) : 'none';
     if (this.closed && !closed) ended = true;
     const settling = this.settledNs !== undefined && atNs < this.settledNs;
     if ((closed || ended || stepped === 'first') && !this.closed && !settling) this.events++;

@@ -213,7 +213,7 @@ describe('rows', () => {
       height: 122,
       imageRows: { top: below ? 0 : 2, height: 120 },
       telemetry: { top: below ? 120 : 0, rows: 2, parser: 'lepton' },
-      ffc: { detect: ['telemetry', 'freeze'] },
+      ffc: { detect: ['telemetry', 'freeze', 'step'] },
     });
     expect(proposal).not.toHaveProperty('deadBorder');
     expectRead(proposal, made);

@@ -100,7 +100,10 @@ export function proposeProfile(device: DeviceDescription | undefined, sample?: S
   Object.assign(input, deduced);
   const counts = layoutOf({ ...input } as CameraProfile).sampleBytes === 2;
   const telling = input.telemetry?.parser === 'lepton' || input.telemetry?.parser === 'boson';
-  input.ffc = { detect: telling ? ['telemetry', 'freeze'] : counts ? ['freeze', 'step'] : ['freeze'], settleMs: 2000 };
+  input.ffc = {
+    detect: telling ? ['telemetry', 'freeze', 'step'] : counts ? ['freeze', 'step'] : ['freeze'],
+    settleMs: 2000,
+  };
   if (sample?.fps !== undefined) input.fpsNominal = Math.min(1000, Math.max(0.1, sample.fps));
   input.verified = sample === undefined ? 'standard' : 'recording';
   input.sources = ['irst-edge probe'];

@@ -220,6 +220,17 @@ describe('flat-field corrections', () => {
     expect(monitor.counters().corrections).toBe(2);
   });
 
+  test('where telemetry can be read, a step is the scene; where it cannot, it is a correction', () => {
+    for (const telemetry of [{ ffc: 'done', lastFfc: 5 }, undefined] as const) {
+      const scene = new Scene();
+      const monitor = new SensorMonitor(size, RULE);
+      for (let i = 0; i < 30; i++) monitor.inspect(scene.frame(undefined, telemetry));
+      scene.level += 300;
+      const { sensor } = monitor.inspect(scene.frame(undefined, telemetry));
+      expect(sensor!.held).toBe(telemetry === undefined ? 'ffc' : undefined);
+    }
+  });
+
   test('only the signs that the profile names count', () => {
     const scene = new Scene();
     const monitor = new SensorMonitor(size, { detect: [], settleMs: 1000 });

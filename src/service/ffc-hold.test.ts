@@ -45,6 +45,8 @@ interface Shot {
   row?: LeptonRow;
   /** The driver delivers it cut short. */
   short?: boolean;
+  /** Telemetry is switched off: its rows are empty. */
+  silent?: boolean;
 }
 
 /** A Lepton on PureThermal that looks at a target which crosses the picture. */
@@ -86,7 +88,7 @@ class Camera implements FrameSource {
     }
   }
 
-  private bytes(sequence: number, { shutter, repeat, level = 3000, row }: Shot): Uint8Array {
+  private bytes(sequence: number, { shutter, repeat, level = 3000, row, silent }: Shot): Uint8Array {
     const { picture, noise } = this;
     const start = (sequence * 7919) % 40_000;
     if (!repeat) {
@@ -97,7 +99,8 @@ class Camera implements FrameSource {
     const rows = this.profile.endsWith('-telemetry') ? HEIGHT + 2 : HEIGHT;
     const form = { width: WIDTH, rows, bytesPerLine: 2 * WIDTH, top: 0, step: 2, offset: 0 };
     const bytes = rawFrame({ ...form, wide: true, big: false, shift: 0 }, picture, 0);
-    if (rows > HEIGHT) writeWords(bytes, HEIGHT * 2 * WIDTH, leptonRow({ frameCounter: 500 + 3 * sequence, ...row }));
+    if (rows > HEIGHT && !silent)
+      writeWords(bytes, HEIGHT * 2 * WIDTH, leptonRow({ frameCounter: 500 + 3 * sequence, ...row }));
     return bytes;
   }
 
@@ -280,26 +283,32 @@ const seen: Shot[] = [
   ...many(60, { level: 3010 }),
 ];
 
-test('an event without telemetry, by the step and the freeze: held from its first frame on', async () => {
-  const played = await play('lepton-3-purethermal', seen);
-  const { frames, states, counters } = played;
-  const numbers = held(frames).map(({ sequence }) => sequence);
-  expect(numbers[0]).toBe(BEFORE);
-  expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, i) => BEFORE + i));
-  expect(numbers.length).toBe(CLOSED + SETTLE);
-  expect(opened(played)).toHaveLength(1);
-  expect(opened(played)[0]!.frame).toBeLessThan(BEFORE);
-  expect(counters.sensor).toEqual({ corrections: 1, held: { ffc: numbers.length, frozen: 0 } });
-  expect(states.map(({ message }) => message.sensor?.ffc)).toEqual([
-    'idle',
-    'settling',
-    'running',
-    'settling',
-    'idle',
-    'idle',
-  ]);
-  expect(states.at(-1)!.message.sensorWatch).toMatchObject({ issues: [], corrections: 1 });
-});
+test.each([
+  ['lepton-3-purethermal', seen],
+  ['lepton-3-purethermal-telemetry', seen.map((shot) => ({ ...shot, silent: true }))],
+] as const)(
+  '%s, an event without telemetry, by step and freeze: held from its first frame on',
+  async (profile, shots) => {
+    const played = await play(profile, shots);
+    const { frames, states, counters } = played;
+    const numbers = held(frames).map(({ sequence }) => sequence);
+    expect(numbers[0]).toBe(BEFORE);
+    expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, i) => BEFORE + i));
+    expect(numbers.length).toBe(CLOSED + SETTLE);
+    expect(opened(played)).toHaveLength(1);
+    expect(opened(played)[0]!.frame).toBeLessThan(BEFORE);
+    expect(counters.sensor).toEqual({ corrections: 1, held: { ffc: numbers.length, frozen: 0 } });
+    expect(states.map(({ message }) => message.sensor?.ffc)).toEqual([
+      'idle',
+      'settling',
+      'running',
+      'settling',
+      'idle',
+      'idle',
+    ]);
+    expect(states.at(-1)!.message.sensorWatch).toMatchObject({ issues: [], corrections: 1 });
+  },
+);
 
 test.each([
   ['lepton-3-purethermal-telemetry', told],
