@@ -8,6 +8,13 @@ const FROZEN_MS = 5000;
 /** Nor does a correction, or one after the other, take so long, ms: then its signs are not believed. */
 const LONGEST_MS = 15_000;
 
+/** Signs are over when there were none for so long, ms: in a shorter pause they only flicker. */
+const QUIET_MS = 5000;
+/** Level steps of one correction, from the first on, ms: to the level of the shutter and back. */
+const STEPS_WITHIN_MS = 2000;
+/** Steps that go on after so short a time, ms, are no corrections: no shutter works so often. */
+const STEPS_APART_MS = 30_000;
+
 /** What was seen of one frame. */
 export interface FfcEvidence {
   /** Capture time, CLOCK_MONOTONIC, ns. */
@@ -24,7 +31,8 @@ export interface FfcEvidence {
  * still wrong: what is seen then may be the correction's doing. Where telemetry tells, it tells; else an uncooled sensor never gives
  * the same picture twice, and no scene changes its level without changing its look. Pure: its clock is the frames' capture times.
  *
- * A correction that does not end is not believed for ever, because alerts are held meanwhile: `stuck`.
+ * A correction that does not end is not believed for ever, because alerts are held meanwhile: `stuck`. Nor are level steps that come
+ * again and again: `stepping`.
  */
 export class FfcMonitor {
   /** Corrections noticed so far. */
@@ -33,12 +41,17 @@ export class FfcMonitor {
   frozen = false;
   /** The signs of a correction do not end, and are not believed any more. */
   stuck = false;
+  /** The level steps again and again, too often for corrections; its steps are not taken for any until they have paused. */
+  stepping = false;
   private same = 0;
   private sameSinceNs = 0n;
   private lastFfc: number | undefined;
   private closed = false;
   private settledNs: bigint | undefined;
   private busySinceNs: bigint | undefined;
+  private quietSinceNs: bigint | undefined;
+  private firstStepNs: bigint | undefined;
+  private lastStepNs: bigint | undefined;
 
   constructor(private readonly rule: FfcRule) {}
 
@@ -46,10 +59,14 @@ export class FfcMonitor {
     const { atNs } = evidence;
     const state = this.judge(evidence);
     if (state === 'idle' || state === 'imminent') {
-      this.busySinceNs = undefined;
-      this.stuck = false;
+      this.quietSinceNs ??= atNs;
+      if (ms(atNs - this.quietSinceNs) >= QUIET_MS) {
+        this.busySinceNs = undefined;
+        this.stuck = false;
+      }
       return state;
     }
+    this.quietSinceNs = undefined;
     this.busySinceNs ??= atNs;
     this.stuck = !this.frozen && ms(atNs - this.busySinceNs) > LONGEST_MS;
     return this.stuck || this.frozen ? 'idle' : state;
@@ -68,15 +85,33 @@ export class FfcMonitor {
       this.lastFfc = telemetry.lastFfc;
     }
     if (this.freezes(atNs, same) && detect.includes('freeze')) closed = true;
-    if (step && detect.includes('step')) ended = true;
+    // Where telemetry tells, a step is the scene's.
+    const told = detect.includes('telemetry') && telemetry !== undefined;
+    const stepped = detect.includes('step') && !told ? this.steps(atNs, step) : 'none';
     if (this.closed && !closed) ended = true;
     const settling = this.settledNs !== undefined && atNs < this.settledNs;
-    if ((closed || ended) && !this.closed && !settling) this.events++;
+    if ((closed || ended || stepped === 'first') && !this.closed && !settling) this.events++;
+    if (stepped !== 'none') ended = true;
     this.closed = closed;
     if (ended || closed) this.settledNs = atNs + BigInt(Math.round(settleMs * 1e6));
     if (closed) return 'running';
     if (this.settledNs !== undefined && atNs < this.settledNs) return 'settling';
     return imminent ? 'imminent' : 'idle';
+  }
+
+  /** `first`: a correction shows itself by a step; `more`: one more step of it; `none`: no step, or one that is not believed. */
+  private steps(atNs: bigint, step: boolean): 'none' | 'first' | 'more' {
+    const apart = this.lastStepNs === undefined || ms(atNs - this.lastStepNs) >= STEPS_APART_MS;
+    if (apart) this.stepping = false;
+    if (!step) return 'none';
+    this.lastStepNs = atNs;
+    if (apart || this.firstStepNs === undefined) {
+      this.firstStepNs = atNs;
+      return 'first';
+    }
+    if (ms(atNs - this.firstStepNs) <= STEPS_WITHIN_MS) return 'more';
+    this.stepping = true;
+    return 'none';
   }
 
   private freezes(atNs: bigint, same: boolean): boolean {

@@ -56,7 +56,7 @@ export async function readProfile(file: string): Promise<CameraProfile> {
   try {
     raw = JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {
-    throw invalid(file, `it is no JSON: ${(error as Error).message}`, error);
+    throw invalid(file, `it is no JSON: ${(error as Error).message.replaceAll(/\s+/g, ' ')}`, error);
   }
   // Editors find the schema by this key; it says nothing of the camera.
   if (typeof raw === 'object' && raw !== null && '$schema' in raw) delete raw.$schema;

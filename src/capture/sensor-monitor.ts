@@ -104,6 +104,7 @@ export class SensorMonitor {
     if (dead?.tooMany) issues.push('manyDeadPixels');
     else if (deadPixels > 0) issues.push('deadPixels');
     if (this.ffc.stuck) issues.push('ffcStuck');
+    if (this.ffc.stepping) issues.push('levelSteps');
     if (telemetry?.overheated) issues.push('overheated');
     // In steps that mean something, so that the state does not change with every frame.
     const saturatedShare = Math.round(share * 100) / 100;

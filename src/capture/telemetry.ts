@@ -49,10 +49,11 @@ const sane = (celsius: number): boolean => celsius >= COLDEST && celsius <= HOTT
  * desired, bits 4-5 FFC state, bit 20 overtemperature), 20-21 frame counter, 24 FPA temperature (K x 100), 30-31 ms at the last FFC.
  *
  * Which word of a pair is the low one differs between the readers (flirpy, leptonic: the first), so it is learnt from the counters:
- * the word that moves from frame to frame is the low one.
+ * the word that moves from frame to frame is the low one. Until that is known (the second frame, at the latest) nothing is read: a status
+ * read the wrong way round would be a correction that never was.
  */
 export class LeptonTelemetry implements TelemetryParser {
-  private lowFirst = true;
+  private lowFirst: boolean | undefined;
   private counter0 = -1;
   private counter1 = -1;
   private readonly out: Required<FrameTelemetry> = {
@@ -70,6 +71,7 @@ export class LeptonTelemetry implements TelemetryParser {
     const celsius = words.word(24) / 100 - KELVIN;
     if (!sane(celsius)) return undefined;
     this.learnOrder(words.word(20), words.word(21));
+    if (this.lowFirst === undefined) return undefined;
     const { out } = this;
     const status = this.pair(words, 3);
     out.frameCounter = this.pair(words, 20);
@@ -87,7 +89,8 @@ export class LeptonTelemetry implements TelemetryParser {
       const moved0 = first !== this.counter0;
       const moved1 = second !== this.counter1;
       if (moved0 !== moved1) this.lowFirst = moved0;
-    } else if (first === 0 && second > 0) this.lowFirst = false;
+      // In its first 65536 frames: the high word is 0.
+    } else if ((first === 0) !== (second === 0)) this.lowFirst = second === 0;
     this.counter0 = first;
     this.counter1 = second;
   }

@@ -63,8 +63,10 @@ export const SENSOR_ISSUES = [
   'deadPixels',
   /** More of them than are replaced: the sensor, or the way the picture is read, is broken. */
   'manyDeadPixels',
-  /** A correction that does not end. */
+  /** Signs of a correction that do not end: they are not believed any more, and the frames are searched. */
   'ffcStuck',
+  /** The whole picture grows brighter or darker at once again and again, too often for corrections: the frames are searched. */
+  'levelSteps',
   /** The camera says that it is too hot. */
   'overheated',
 ] as const;
