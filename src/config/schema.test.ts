@@ -67,6 +67,13 @@ describe('the schema', () => {
         topicAliases: false,
         maxQueued: 1000,
       },
+      outbox: {
+        maxEvents: 50_000,
+        maxMegabytes: 64,
+        maxAgeSeconds: 604_800,
+        eventLifeSeconds: 86_400,
+        updateLifeSeconds: 60,
+      },
       embeddedBroker: { host: '127.0.0.1', port: 1883 },
       log: { level: 'info' },
       topicPrefix: 'irst',
