@@ -36,6 +36,8 @@ describe('the schema', () => {
         confirmHits: 3,
         confirmFrames: 5,
         confirmStrongHits: 2,
+        faintScore: 0.3,
+        faintFrames: 10,
         maxCoastFrames: 15,
         maxCoastSeconds: 1.5,
         startSpeed: 60,

@@ -573,6 +573,18 @@ const tracker = z
       .max(100)
       .default(2)
       .describe('... and so many of the detections at least as high as highScore, the first one counted (1 to 100).'),
+    faintScore: threshold
+      .default(0.3)
+      .describe(
+        'For faint targets that move: score from which a detection begins a track too (0 to 1); it is confirmed when its ' +
+          'log-likelihood ratio says target. 1: only detections from highScore on begin tracks.',
+      ),
+    faintFrames: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(10)
+      .describe('How many frames such a track has to prove itself (1 to 100).'),
     maxCoastFrames: z
       .int()
       .min(0)

@@ -27,9 +27,9 @@ export interface TrackerOptions {
   /** ... of which so many strong, the first one counted. */
   confirmStrongHits: number;
   /**
-   * Faint targets that persist: detections from this score on begin tracks too, and such tracks (and strong ones that miss M of N) are
-   * confirmed with `confirmHits` detections when their log-likelihood ratio (`track-score.ts`) says target, within
-   * `faintFrames` processed frames. Null: not at all.
+   * Faint targets that persist: detections from this score on begin tracks too. Within `faintFrames` processed frames a track is also
+   * confirmed when it has `confirmHits` detections, moves, and its log-likelihood ratio (`track-score.ts`) says target. One that
+   * stands still needs strong detections: what repeats in its place is mostly clutter. Null: not at all.
    */
   faintScore: number | null;
   faintFrames: number;
@@ -71,7 +71,7 @@ export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>
   confirmHits: 3,
   confirmFrames: 5,
   confirmStrongHits: 2,
-  faintScore: null,
+  faintScore: 0.3,
   faintFrames: 10,
   maxCoastFrames: 15,
   maxCoastSeconds: 1.5,
@@ -181,7 +181,7 @@ const MISS_COST = 22.1;
 /** What the optics and the pixels make of a point: extents up to this one, px, say nothing of the target's size. */
 const POINT_EXTENT = 1;
 /** Shares of false alarms confirmed, and of targets given up, in the sequential test of faint tracks. */
-const FALSE_SHARE = 1e-3;
+const FALSE_SHARE = 1e-2;
 const MISSED_SHARE = 1e-3;
 const CONFIRM_SCORE = confirmScore(FALSE_SHARE, MISSED_SHARE);
 const REJECT_SCORE = rejectScore(FALSE_SHARE, MISSED_SHARE);
@@ -194,7 +194,7 @@ const CAMERA_AT_REST = 2;
  * only time.
  *
  * Each frame: predict; strong detections to confirmed tracks, then to tentative ones; weak detections to what is left, in the same
- * order; what remains of the strong ones starts tracks (ByteTrack, https://arxiv.org/abs/2110.06864, with a Mahalanobis gate in
+ * order; what remains of the strong ones, and of those from `faintScore` on, starts tracks (ByteTrack, https://arxiv.org/abs/2110.06864, with a Mahalanobis gate in
  * place of overlap).
  *
  * Stationary clutter. Detections that stand for `clutter.learnSeconds` mark their place. Tracks there that do not move carry
@@ -522,7 +522,8 @@ export class Tracker {
         this.confirm(track, moment);
         return true;
       }
-      if (faintScore !== null && track.hits >= confirmHits && track.llr >= CONFIRM_SCORE) {
+      const likely = faintScore !== null && track.hits >= confirmHits && track.llr >= CONFIRM_SCORE;
+      if (likely && !this.slow(track, 0, 0)) {
         this.counts.confirmedFaint++;
         this.confirm(track, moment);
         return true;
