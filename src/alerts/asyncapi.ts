@@ -11,7 +11,7 @@ import {
 } from './schema.js';
 
 /** Version of the contract as a whole: the second number rises with every addition, the first with every new message version. */
-const CONTRACT_VERSION = '1.1.0';
+const CONTRACT_VERSION = '1.2.0';
 
 interface ChannelSpec {
   address: string;

@@ -227,6 +227,82 @@ describe('an event', () => {
   });
 });
 
+describe('chips', () => {
+  const chips = new Map([[1, { format: 'png', bits: 16, x: 0, y: 0, width: 1, height: 1, data: 'aGVsbG8=' } as const]]);
+  const life = (target: EventEngine): EventMessage[] => [
+    ...target.update(update(0, { started: [track(0)] }), frame(0, { chips })),
+    ...target.update(update(1, { updated: [track(1)] }), frame(1, { chips })),
+    // Not seen in this frame: there is no chip of it.
+    ...target.update(
+      update(2, { updated: [track(2, { misses: 1, state: 'coasting' })] }),
+      frame(2, { chips: new Map() }),
+    ),
+    ...target.update(update(3, { ended: [ended(track(3), 'left')] }), frame(3, { chips })),
+  ];
+
+  it.each([
+    ['new', [true, false, false, false]],
+    ['all', [true, true, false, false]],
+  ] as const)('on %s', (which, expected) => {
+    const messages = life(engine({ chips: which, updateIntervalMs: 0 }));
+    expect(messages.map((m) => m.type)).toEqual(['new', 'update', 'update', 'end']);
+    expect(messages.map((m) => m.chip !== undefined)).toEqual(expected);
+    for (const message of messages) expect(eventSchema.parse(message)).toEqual(message);
+  });
+
+  it('are asked for only where a message carries one', () => {
+    const asked: number[] = [];
+    const counting = {
+      get: (n: number) => {
+        asked.push(n);
+        return chips.get(n);
+      },
+    };
+    const target = engine({ chips: 'all', updateIntervalMs: 500 });
+    for (let n = 0; n < 11; n++) {
+      target.update(update(n, { [n === 0 ? 'started' : 'updated']: [track(n)] }), frame(n, { chips: counting }));
+    }
+    expect(asked).toEqual([1, 1, 1]);
+  });
+});
+
+describe('configure', () => {
+  it('sets the interval from the next message on', () => {
+    const target = engine({ updateIntervalMs: 1000 });
+    follow(target, 5);
+    target.configure({ updateIntervalMs: 300, severity: 'warning' });
+    const sent = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, k) => from + k).filter(
+        (n) => target.update(update(n, { updated: [track(n)] }), frame(n)).length > 0,
+      );
+    // The last message was that of frame 0: 300 ms are over.
+    expect(sent(5, 15)).toEqual([5, 8, 11, 14]);
+    target.configure({ updateIntervalMs: 0, severity: 'warning' });
+    expect(sent(15, 18)).toEqual([15, 16, 17]);
+    target.configure({ updateIntervalMs: 2000, severity: 'warning' });
+    expect(sent(18, 60)).toEqual([37, 57]);
+  });
+
+  it('sets the severity where no rule applies: open events rise at once and never fall, new ones begin with it', () => {
+    const target = engine({ severity: { base: 'warning', rules: [{ severity: 'critical', snr: 50 }] } });
+    target.update(update(0, { started: [track(0)] }), frame(0));
+    target.configure({ updateIntervalMs: 1000, severity: 'critical' });
+    const [risen] = target.update(update(1, { updated: [track(1)] }), frame(1));
+    expect(risen).toMatchObject({ type: 'update', severity: 'critical' });
+    target.configure({ updateIntervalMs: 1000, severity: 'info' });
+    const next = target.update(
+      update(20, { started: [track(20, { id: 2 }), track(20, { id: 3, snr: 60 })], updated: [track(20)] }),
+      frame(20),
+    );
+    // The rules stay as they were.
+    expect(next.map((m) => [m.type, m.track.number, m.severity])).toEqual([
+      ['new', 2, 'info'],
+      ['new', 3, 'critical'],
+      ['update', 1, 'critical'],
+    ]);
+  });
+});
+
 describe('severity', () => {
   const rules = [
     { severity: 'critical', snr: 10, score: 0.9 },

@@ -124,6 +124,18 @@ const stats: StatsMessage = statsMessage({
   uptimeSeconds: 300.2,
   memory: { rssBytes: 181_403_648, heapUsedBytes: 24_117_248 },
   alerts: { accepted: 42, published: 40, dropped: {}, queued: 1, inFlight: 1 },
+  outbox: {
+    accepted: { new: 3, update: 36, end: 2 },
+    recovered: 1,
+    published: { new: 3, update: 30, end: 2 },
+    coalesced: 4,
+    dropped: { overflow: 0, expired: 1 },
+    waiting: 1,
+    waitingBytes: 3120,
+    inFlight: 1,
+    held: 0,
+    store: { mode: 'disk', memoryOnly: 0, failures: 0, skipped: { corrupt: 0, unknown_version: 0 }, movedAside: 0 },
+  },
   cameras: [
     {
       camera: CAMERA,

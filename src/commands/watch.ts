@@ -24,6 +24,8 @@ interface WatchOptions {
   username?: string;
   passwordFile?: string;
   ca?: string;
+  cert?: string;
+  key?: string;
   prefix: string;
   device?: string;
   once?: true;
@@ -38,6 +40,8 @@ export function register(program: Command): void {
     .option('--username <name>', 'user name at the broker')
     .option('--password-file <file>', 'file whose first line is the password')
     .option('--ca <file>', "with mqtts: certificates (PEM) of the authority that signed the broker's")
+    .option('--cert <file>', 'with mqtts: certificate (PEM) of this client')
+    .option('--key <file>', 'with mqtts: its private key (PEM)')
     .option('--prefix <prefix>', 'first part of the topics', 'irst')
     .option('--device <id>', 'only this device')
     .option('--once', 'end after the first event')
@@ -104,6 +108,7 @@ async function clientOptions(options: WatchOptions): Promise<IClientOptions> {
   const name = options.username ?? username;
   const secret = options.passwordFile === undefined ? undefined : passwordSource({ file: options.passwordFile })?.();
   if (secret !== undefined && name === undefined) throw usageError('--password-file goes with --username');
+  if ((options.cert === undefined) !== (options.key === undefined)) throw usageError('--cert and --key go together');
   return {
     protocol,
     host,
@@ -116,16 +121,18 @@ async function clientOptions(options: WatchOptions): Promise<IClientOptions> {
     keepalive: 15,
     ...(name !== undefined && { username: name }),
     ...(secret !== undefined && { password: secret }),
-    ...(options.ca !== undefined && { ca: await certificate(options.ca) }),
+    ...(options.ca !== undefined && { ca: await certificate(options.ca, '--ca') }),
+    ...(options.cert !== undefined && { cert: await certificate(options.cert, '--cert') }),
+    ...(options.key !== undefined && { key: await certificate(options.key, '--key') }),
   };
 }
 
-async function certificate(file: string): Promise<Buffer> {
+async function certificate(file: string, option: string): Promise<Buffer> {
   try {
     return await readFile(file);
   } catch (cause) {
     throw new EdgeError('CREDENTIAL_UNREADABLE', `cannot read ${file} (${errno(cause) ?? 'unknown error'})`, {
-      hint: 'check --ca, and who may read the file',
+      hint: `check ${option}, and who may read the file`,
       exitCode: EXIT.config,
       cause,
     });

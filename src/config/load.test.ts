@@ -226,6 +226,14 @@ describe('loadConfig refuses', () => {
       'cameras[0].zones[1].name (line 1): expected a name of its own, got "z" as zones[0]',
     ],
     [
+      'cameras: [{id: a, source: {kind: synthetic}}]\nalerts: {profiles: [{name: night}, {name: day}, {name: night}]}\n',
+      'alerts.profiles[2].name (line 2): expected a name of its own, got "night" as profiles[0]',
+    ],
+    [
+      'cameras: [{id: a, source: {kind: synthetic}}]\nalerts: {profiles: [{name: default}]}\n',
+      'alerts.profiles[0].name (line 2): expected another name than "default", which is the configuration itself, got "default"',
+    ],
+    [
       'cameras: [{id: a, source: {kind: synthetic}, zones: [{name: gate, kind: mark, polygon: [[0, 0], [1, 1], [2, 0]]}]}]\n' +
         'alerts: {severity: {rules: [{severity: info, zone: gat}]}}\n',
       'alerts.severity.rules[0].zone (line 2): expected the name of a zone of a camera, got "gat"; did you mean gate?',

@@ -361,11 +361,55 @@ const mqtt = z
       .max(100_000)
       .default(1000)
       .describe(
-        'Messages kept while the broker is away (1 to 100000 messages); the oldest are dropped and counted beyond.',
+        'Messages that are not about events (detections, statistics) kept while the broker is away (1 to 100000 messages); the ' +
+          'oldest are dropped and counted beyond.',
       ),
   })
   .prefault({})
   .describe('The connection to the broker.');
+
+const outbox = z
+  .strictObject({
+    maxEvents: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .default(50_000)
+      .describe(
+        'Most messages about events that wait (1 to 1000000 messages). Beyond, the least valuable are dropped and counted: updates, ' +
+          'then the least severe events, the oldest first.',
+      ),
+    maxMegabytes: z
+      .number()
+      .min(0.1)
+      .max(1024)
+      .default(64)
+      .describe('Most memory that they take, MB of 1000000 bytes (0.1 to 1024); the disk takes about as much.'),
+    maxAgeSeconds: z
+      .number()
+      .min(1)
+      .max(31_536_000)
+      .default(604_800)
+      .describe(
+        'Longest that a message waits, s (1 to 31536000), also one left by an earlier run that gave it longer.',
+      ),
+    eventLifeSeconds: z
+      .number()
+      .min(1)
+      .max(31_536_000)
+      .default(86_400)
+      .describe(
+        'How long "new" and "end" are worth sending, s (1 to 31536000); then they expire, here and at the broker.',
+      ),
+    updateLifeSeconds: z
+      .number()
+      .min(1)
+      .max(31_536_000)
+      .default(60)
+      .describe('The same for an "update", s (1 to 31536000).'),
+  })
+  .prefault({})
+  .describe('Where events wait for the broker.');
 
 const embeddedBroker = z
   .strictObject({
@@ -557,6 +601,18 @@ const tracker = z
       .max(100)
       .default(2)
       .describe('... and so many of the detections at least as high as highScore, the first one counted (1 to 100).'),
+    faintScore: threshold
+      .default(0.3)
+      .describe(
+        'For faint targets that move: score from which a detection begins a track too (0 to 1); it is confirmed when its ' +
+          'log-likelihood ratio says target. 1: only detections from highScore on begin tracks.',
+      ),
+    faintFrames: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(10)
+      .describe('How many frames such a track has to prove itself (1 to 100).'),
     maxCoastFrames: z
       .int()
       .min(0)
@@ -718,6 +774,7 @@ export const configSchema = z
     alerts,
     outputs,
     mqtt,
+    outbox,
     embeddedBroker,
     log,
     profilesDirectory: path(
@@ -749,6 +806,7 @@ export type TrackerConfig = EdgeConfig['tracker'];
 export type AlertsConfig = EdgeConfig['alerts'];
 export type OutputsConfig = EdgeConfig['outputs'];
 export type MqttConfig = EdgeConfig['mqtt'];
+export type OutboxConfig = EdgeConfig['outbox'];
 export type EmbeddedBrokerConfig = EdgeConfig['embeddedBroker'];
 export type LogConfig = EdgeConfig['log'];
 /** What a file may hold: keys with defaults may be absent. */

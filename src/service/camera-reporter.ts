@@ -27,9 +27,6 @@ import { VERSION } from '../version.js';
 import type { ClockWatch } from './clock.js';
 import type { CameraSupervisor } from './supervisor.js';
 
-/** How long an event may wait for the broker before it is worth nothing, ms: `new` and `end` a day, an update a minute. */
-const EVENT_LIFE_MS = 24 * 3600 * 1000;
-const UPDATE_LIFE_MS = 60_000;
 const STAGE_SAMPLES = 4096;
 /** Largest PNG of a snapshot, bytes: with base64 it stays well below what the publisher takes. */
 const SNAPSHOT_MAX_BYTES = 128 * 1024;
@@ -239,6 +236,7 @@ export class CameraReporter {
 
   private send(events: readonly EventMessage[]): void {
     const now = Date.now();
+    const { eventLifeSeconds, updateLifeSeconds } = this.config.outbox;
     for (const event of events) {
       this.publisher.publishEvent({
         id: event.id,
@@ -248,7 +246,7 @@ export class CameraReporter {
         topic: this.topics.events(this.id),
         payload: Buffer.from(JSON.stringify(event)),
         createdAtMs: now,
-        expiresAtMs: now + (event.type === 'update' ? UPDATE_LIFE_MS : EVENT_LIFE_MS),
+        expiresAtMs: now + (event.type === 'update' ? updateLifeSeconds : eventLifeSeconds) * 1000,
       });
       for (const { topic, payload, contentType } of this.outputs.event(event)) {
         this.publisher.publishMessage(topic, payload, contentType);

@@ -7,6 +7,7 @@ import { passwordSource } from '../alerts/credentials.js';
 import { DurableOutbox } from '../alerts/durable-outbox.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
 import { eventIds } from '../alerts/events.js';
+import { OutboxReport, outboxStats } from '../alerts/outbox-report.js';
 import { Outputs } from '../alerts/outputs.js';
 import { MqttPublisher } from '../alerts/publisher.js';
 import { type CommandName, statsMessage, statusMessage, type Topics, topics } from '../alerts/schema.js';
@@ -32,6 +33,7 @@ const FLUSH_MS = 700;
 const OUTBOX_STOP_MS = 200;
 const STATUS_EVERY_MS = 5000;
 const STATS_EVERY_MS = 10_000;
+const OUTBOX_LOOK_EVERY_MS = 1000;
 const SAME_PROBLEM_EVERY_MS = 10_000;
 
 interface DaemonEvents {
@@ -51,6 +53,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private readonly cameras: CameraSupervisor[];
   private readonly systemd: SystemdNotifier;
   private outbox: DurableOutbox | undefined;
+  private readonly outboxReport = new OutboxReport();
   private commands: Commands | undefined;
   private readonly clock = new ClockWatch();
   private readonly reporters = new Map<string, CameraReporter>();
@@ -131,7 +134,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       ...(cert !== undefined && { cert: await readSecret(cert, 'mqtt.cert') }),
       ...(key !== undefined && { key: await readSecret(key, 'mqtt.key') }),
     });
-    publisher.on('connected', ({ broker, connections }) => log.info({ broker, connections }, 'broker connected'));
+    publisher.on('connected', ({ broker, connections }) => {
+      log.info({ broker, connections }, 'broker connected');
+      // What an outage cost is told as soon as it is over.
+      this.publishStats();
+    });
     publisher.on('problem', (error, suppressed) => warn(log, error, suppressed));
     publisher.start(signal);
     this.publisher = publisher;
@@ -154,6 +161,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.timers.push(
       setInterval(() => this.publishStatus(), STATUS_EVERY_MS),
       setInterval(() => this.publishStats(), STATS_EVERY_MS),
+      setInterval(() => this.reportOutbox(), OUTBOX_LOOK_EVERY_MS),
     );
     await beforeCameras?.(url);
     if (signal.aborted) return;
@@ -223,6 +231,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private async stopLinks(): Promise<void> {
     await Promise.all([this.publisher?.stop(), this.outputs.stop()]);
     await this.outbox?.stop(OUTBOX_STOP_MS);
+    this.reportOutbox(true);
     await this.broker?.stop();
   }
 
@@ -283,13 +292,24 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private async createOutbox(signal: AbortSignal): Promise<DurableOutbox> {
     // systemd may name several, separated by colons (systemd.exec(5)); ours is one.
     const directory = this.config.stateDirectory ?? (process.env.STATE_DIRECTORY?.split(':')[0] || undefined);
-    const outbox = new DurableOutbox(directory === undefined ? {} : { directory: path.join(directory, 'outbox') });
+    const { maxEvents, maxMegabytes, maxAgeSeconds } = this.config.outbox;
+    const outbox = new DurableOutbox({
+      maxCount: maxEvents,
+      maxBytes: maxMegabytes * 1e6,
+      maxAgeMs: maxAgeSeconds * 1000,
+      ...(directory !== undefined && { directory: path.join(directory, 'outbox') }),
+    });
     outbox.on('problem', (error) => warn(this.log, error));
     outbox.on('recovered', () => this.log.info('events are kept on disk again'));
     this.outbox = outbox;
     // A slow disk may take long; a signal need not wait for it.
     await Promise.race([outbox.start(), aborted(signal)]);
     return outbox;
+  }
+
+  private reportOutbox(last = false): void {
+    if (this.outbox === undefined) return;
+    for (const error of this.outboxReport.look(this.outbox.counters(), performance.now(), last)) warn(this.log, error);
   }
 
   private createCommands(): Commands {
@@ -351,6 +371,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       uptimeSeconds: Math.round((performance.now() - this.startedAt) / 100) / 10,
       memory: { rssBytes: rss, heapUsedBytes: heapUsed },
       alerts: publisher.counters(),
+      ...(this.outbox && { outbox: outboxStats(this.outbox.counters()) }),
       cameras: [...this.reporters.values()].map((r) => r.stats()),
     });
     publisher.publishMessage(this.topics.stats, JSON.stringify(message));

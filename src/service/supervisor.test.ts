@@ -79,3 +79,16 @@ test('stopped while it waits for a restart: no further start', async () => {
   expect(await s.stop(100)).toBe('stopped');
   expect(s.restarts).toBe(1);
 });
+
+test('asked for pictures and a threshold, a worker that dies leaves no one waiting', async () => {
+  const s = start('doomed', { minBackoffMs: 60_000, maxBackoffMs: 60_000 });
+  await once(s, 'state');
+  const restart = once(s, 'restart');
+  const picture = { maxSide: 64, bits: 8, maxBytes: 1000 } as const;
+  const answers = await Promise.all([s.snapshot(picture), s.snapshot(picture), s.setThreshold(0.4)]);
+  expect(answers).toEqual([undefined, undefined, undefined]);
+  await restart;
+  // While there is no worker, at once.
+  expect(await s.snapshot(picture)).toBeUndefined();
+  expect(await s.setThreshold(0.4)).toBeUndefined();
+});

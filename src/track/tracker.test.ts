@@ -74,7 +74,7 @@ describe('confirmation', () => {
   test.each(Array.from({ length: 16 }, (_, bits) => [1, ...[0, 1, 2, 3].map((b) => (bits >> b) & 1)]))(
     'pattern %i%i%i%i%i',
     (...pattern) => {
-      const { next, tracker } = make();
+      const { next, tracker } = make({ faintScore: null });
       let confirmedAt = -1;
       pattern.forEach((hit, k) => {
         // Gates are wide after misses; the same place always matches.
@@ -113,7 +113,7 @@ describe('confirmation', () => {
 });
 
 describe('weak detections', () => {
-  test('never start a track, whatever they do', () => {
+  test('without a score for faint ones, never start a track, whatever they do', () => {
     const list = fc.array(
       fc.record({
         x: fc.integer({ min: 0, max: 40 }),
@@ -124,7 +124,7 @@ describe('weak detections', () => {
     );
     fc.assert(
       fc.property(fc.array(list, { maxLength: 30 }), (frames) => {
-        const { next, tracker } = make();
+        const { next, tracker } = make({ faintScore: null });
         for (const frame of frames) {
           expect(shown(next(frame.map((d) => detection(d.x, d.y, { score: d.score }))))).toEqual([]);
           expect(tracker.tracks()).toEqual([]);
@@ -135,7 +135,7 @@ describe('weak detections', () => {
   });
 
   test('continue a track; alone with one strong detection they do not confirm it', () => {
-    const { next, tracker } = make();
+    const { next, tracker } = make({ faintScore: null });
     for (let k = 0; k < 3; k++) next([detection(100, 100)]);
     for (let k = 0; k < 100; k++) expect(only(next([detection(100, 100, { score: 0.25 })])).state).toBe('confirmed');
     expect(tracker.counters().weakMatched).toBe(100);
@@ -417,6 +417,95 @@ describe('SNR 3 to 5: position noise 0.8 / SNR px, seen in 80 % of the frames, o
       expect(Math.sqrt(smoothed / raw)).toBeLessThan(0.85);
     },
   );
+});
+
+describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % of the frames', () => {
+  const threshold = { highScore: 0.54, lowScore: 0.2 };
+  /** Of low score: 0.2 and more, exponentially rarer. */
+  const low = (r: ReturnType<typeof dice>): Detection =>
+    detection(WIDTH * r.uniform(), HEIGHT * r.uniform(), {
+      sigmaX: 0.3,
+      sigmaY: 0.3,
+      score: 0.2 + Math.min(0.5, -0.07 * Math.log(1 - r.uniform())),
+    });
+  const share = (mean: number, clutter: number, options: Partial<TrackerOptions>): number => {
+    const runs = 200;
+    let inTime = 0;
+    for (let run = 0; run < runs; run++) {
+      const r = dice(7 * run + 1);
+      const { next } = make({ ...threshold, ...options });
+      const speed = (10 + 80 * r.uniform()) / FPS;
+      const angle = 2 * Math.PI * r.uniform();
+      for (let k = 0; k < 10; k++) {
+        const x = 320 + speed * Math.cos(angle) * k;
+        const y = 256 + speed * Math.sin(angle) * k;
+        const seen = Array.from({ length: r.poisson(clutter) }, () => low(r));
+        const score = Math.max(0, mean + 0.1 * r.normal());
+        if (r.uniform() < 0.8) seen.push(detection(x + 0.2 * r.normal(), y + 0.2 * r.normal(), { score }));
+        if (shown(next(seen)).some((t) => Math.hypot(t.x - x, t.y - y) < 3)) {
+          inTime++;
+          break;
+        }
+      }
+    }
+    return inTime / runs;
+  };
+
+  test.each([
+    [0.45, 1],
+    [0.45, 5],
+    [0.5, 1],
+    [0.5, 5],
+  ])('mean score %d among %i points of low score a frame: confirmed within ten frames in 95 %%', (mean, clutter) => {
+    expect(share(mean, clutter, {})).toBeGreaterThanOrEqual(0.95);
+    expect(share(mean, clutter, { faintScore: null })).toBeLessThan(0.8);
+  });
+
+  test('points of low score alone are never confirmed, however many', () => {
+    for (const [rate, seconds] of [
+      [1, 120],
+      [10, 30],
+    ] as const) {
+      const r = dice(5);
+      const { next, tracker } = make(threshold);
+      for (let k = 0; k < seconds * FPS; k++) next(Array.from({ length: r.poisson(rate) }, () => low(r)));
+      expect(tracker.counters().tentativeStarted).toBeGreaterThan(500);
+      expect(tracker.counters().confirmed).toBe(0);
+      expect(tracker.counters().tentative).toBeLessThanOrEqual(64);
+    }
+  });
+
+  test.each([0.25, 0.3, 0.35, 0.4])('clutter of score %d that stands still is not confirmed', (mean) => {
+    const r = dice(9);
+    const { next, tracker } = make({ ...threshold, clutter: null });
+    for (let k = 0; k < 30 * FPS; k++) {
+      const score = Math.min(0.53, mean + 0.06 * r.normal());
+      next([detection(100 + 0.2 * r.normal(), 100 + 0.2 * r.normal(), { score })]);
+    }
+    expect(tracker.counters().tentativeStarted).toBeGreaterThan(10);
+    expect(tracker.counters().confirmed).toBeLessThanOrEqual(mean < 0.4 ? 0 : 1);
+  });
+
+  test('in the scene of a camera that moves, standing clutter of low score is not confirmed either', () => {
+    const r = dice(10);
+    const { next, tracker } = make(threshold);
+    for (let k = 0; k < 10 * FPS; k++) {
+      const dx = k === 0 ? 0 : 2;
+      const x = 100 + ((k * 2) % 400);
+      next(
+        [detection(x + 0.2 * r.normal(), 100 + 0.2 * r.normal(), { score: 0.35 })],
+        0,
+        shift(k % 200 === 0 && k > 0 ? -398 : dx, 0),
+      );
+    }
+    expect(tracker.counters().confirmed).toBe(0);
+  });
+
+  test('which path confirmed a track is counted', () => {
+    const { next, tracker } = make(threshold);
+    for (let k = 0; k < 10; k++) next([detection(100 + 2 * k, 100, { score: 0.5 }), detection(300 + 2 * k, 300)]);
+    expect(tracker.counters()).toMatchObject({ confirmed: 2, confirmedFaint: 1 });
+  });
 });
 
 test('independent clutter alone: no track in ten minutes at one point a frame', () => {

@@ -11,6 +11,7 @@ import type {
 import { associate, type Candidate } from './associate.js';
 import { CLUTTER_DEFAULTS, ClutterMap, type ClutterOptions } from './clutter.js';
 import { ConstantVelocityFilter } from './kalman.js';
+import { ClutterDensity, confirmScore, hitScore, MISS_SCORE, rejectScore, startScore } from './track-score.js';
 
 export interface TrackerOptions {
   /** Size of the frames, px: a track that is predicted to leave them ends. */
@@ -25,6 +26,13 @@ export interface TrackerOptions {
   confirmFrames: number;
   /** ... of which so many strong, the first one counted. */
   confirmStrongHits: number;
+  /**
+   * Faint targets that persist: detections from this score on begin tracks too. Within `faintFrames` processed frames a track is also
+   * confirmed when it has `confirmHits` detections, moves, and its log-likelihood ratio (`track-score.ts`) says target. One that
+   * stands still needs strong detections: what repeats in its place is mostly clutter. Null: not at all.
+   */
+  faintScore: number | null;
+  faintFrames: number;
   /** A confirmed track ends after more than so many processed frames, or seconds, without a detection. */
   maxCoastFrames: number;
   maxCoastSeconds: number;
@@ -63,6 +71,8 @@ export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>
   confirmHits: 3,
   confirmFrames: 5,
   confirmStrongHits: 2,
+  faintScore: 0.3,
+  faintFrames: 10,
   maxCoastFrames: 15,
   maxCoastSeconds: 1.5,
   gate: 9.21,
@@ -107,7 +117,7 @@ export interface TrackerCounters {
   /** Detections that continued a track, by their strength. */
   strongMatched: number;
   weakMatched: number;
-  /** Strong detections that started a track. */
+  /** Detections that started a track: strong ones, and with `faintScore` weaker ones. */
   tentativeStarted: number;
   /** Detections left alone: weak ones without a track; below `lowScore`; not finite; beyond `maxDetections`; a second peak of a target. */
   weakUnmatched: number;
@@ -116,6 +126,8 @@ export interface TrackerCounters {
   overflow: number;
   tooClose: number;
   confirmed: number;
+  /** Of these: by their log-likelihood ratio, where M of N was not met. */
+  confirmedFaint: number;
   /** Tentative tracks given up, mostly for missing M of N. */
   unconfirmed: number;
   /** Tracks not started, or given up, because `maxTracks` was reached. */
@@ -148,6 +160,8 @@ interface Live {
   hits: number;
   strongHits: number;
   misses: number;
+  /** Log-likelihood ratio, nats, while tentative. */
+  llr: number;
   /** Processed frames since and with the first. */
   age: number;
   /** In held frames since its latest detection, s. */
@@ -166,6 +180,11 @@ interface Live {
 const MISS_COST = 22.1;
 /** What the optics and the pixels make of a point: extents up to this one, px, say nothing of the target's size. */
 const POINT_EXTENT = 1;
+/** Shares of false alarms confirmed, and of targets given up, in the sequential test of faint tracks. */
+const FALSE_SHARE = 1e-2;
+const MISSED_SHARE = 1e-3;
+const CONFIRM_SCORE = confirmScore(FALSE_SHARE, MISSED_SHARE);
+const REJECT_SCORE = rejectScore(FALSE_SHARE, MISSED_SHARE);
 /** Parts of the scene shift too small to count as a moving camera, px/s. */
 const CAMERA_AT_REST = 2;
 
@@ -175,7 +194,7 @@ const CAMERA_AT_REST = 2;
  * only time.
  *
  * Each frame: predict; strong detections to confirmed tracks, then to tentative ones; weak detections to what is left, in the same
- * order; what remains of the strong ones starts tracks (ByteTrack, https://arxiv.org/abs/2110.06864, with a Mahalanobis gate in
+ * order; what remains of the strong ones, and of those from `faintScore` on, starts tracks (ByteTrack, https://arxiv.org/abs/2110.06864, with a Mahalanobis gate in
  * place of overlap).
  *
  * Stationary clutter. Detections that stand for `clutter.learnSeconds` mark their place. Tracks there that do not move carry
@@ -187,6 +206,7 @@ export class Tracker {
   private readonly options: TrackerOptions;
   private readonly sensorMap: ClutterMap | null;
   private readonly sceneMap: ClutterMap | null;
+  private readonly density: ClutterDensity;
   private live: Live[] = [];
   private nextId = 1;
   private last: TrackMoment | null = null;
@@ -210,6 +230,7 @@ export class Tracker {
     overflow: 0,
     tooClose: 0,
     confirmed: 0,
+    confirmedFaint: 0,
     unconfirmed: 0,
     refused: 0,
     displaced: 0,
@@ -221,7 +242,8 @@ export class Tracker {
 
   constructor(options: Partial<TrackerOptions> & Pick<TrackerOptions, 'width' | 'height'>) {
     this.options = { ...TRACKER_DEFAULTS, ...options };
-    const { clutter } = this.options;
+    const { clutter, width, height } = this.options;
+    this.density = new ClutterDensity(width * height);
     this.sensorMap = clutter === null ? null : new ClutterMap(clutter);
     this.sceneMap = clutter === null ? null : new ClutterMap(clutter, true);
   }
@@ -250,11 +272,17 @@ export class Tracker {
       track.detection = null;
     }
     const freeStrong = this.match(strong, true, moment);
-    counts.weakUnmatched += this.match(weak, false, moment).length;
+    const freeWeak = this.match(weak, false, moment);
+    const { faintScore } = this.options;
+    const faint = faintScore === null ? [] : freeWeak.filter((d) => d.score >= faintScore);
+    counts.weakUnmatched += freeWeak.length - faint.length;
+    let explained = 0;
+    for (const t of this.live) if (t.detection !== null && t.state !== 'tentative') explained++;
+    this.density.observe(strong.length + weak.length - explained);
     this.settle(moment, update, dt, input.shift);
     // Best first: of two peaks of one target, the better one starts the track.
-    freeStrong.sort((a, b) => b.score - a.score);
-    for (const detection of freeStrong) this.start(detection, moment, update);
+    const free = [...freeStrong, ...faint].sort((a, b) => b.score - a.score);
+    for (const detection of free) this.start(detection, moment, update);
     for (const track of this.live) {
       if (track.state === 'tentative') continue;
       (track.confirmedAt === moment ? update.started : update.updated).push(snapshot(track));
@@ -451,7 +479,15 @@ export class Tracker {
 
   private take(track: Live, detection: Detection, strong: boolean, moment: TrackMoment): void {
     const rx = this.variance(detection, 'sigmaX');
-    track.filter.update(detection.x, detection.y, rx, this.variance(detection, 'sigmaY'));
+    const ry = this.variance(detection, 'sigmaY');
+    if (track.state === 'tentative') {
+      const { x, y, score } = detection;
+      const p = track.filter.covariance;
+      const determinant = (p[0]! + rx) * (p[5]! + ry) - p[1]! * p[1]!;
+      const d2 = track.filter.distance2(x, y, rx, ry);
+      track.llr += hitScore(d2, determinant, this.density.value, score, this.options.highScore);
+    }
+    track.filter.update(detection.x, detection.y, rx, ry);
     track.detection = detection;
     track.score = detection.score;
     track.topScore = Math.max(track.topScore, detection.score);
@@ -468,7 +504,7 @@ export class Tracker {
 
   /** After the matching: misses, confirmation, coasting, deletion, stationarity. */
   private settle(moment: TrackMoment, update: TrackUpdate, dt: number, shift: SceneShift | undefined): void {
-    const { confirmHits, confirmFrames, confirmStrongHits, maxCoastFrames } = this.options;
+    const { confirmHits, confirmFrames, confirmStrongHits, faintScore, faintFrames, maxCoastFrames } = this.options;
     this.live = this.live.filter((track) => {
       track.misses = track.detection === null ? track.misses + 1 : 0;
       if (track.state !== 'tentative') {
@@ -480,16 +516,24 @@ export class Tracker {
       }
       this.judge(track, dt, shift);
       if (track.state !== 'tentative') return true;
-      if (track.hits >= confirmHits && track.strongHits >= confirmStrongHits) {
+      if (track.misses > 0) track.llr += MISS_SCORE;
+      const inTime = track.age <= confirmFrames;
+      if (inTime && track.hits >= confirmHits && track.strongHits >= confirmStrongHits) {
+        this.confirm(track, moment);
+        return true;
+      }
+      const likely = faintScore !== null && track.hits >= confirmHits && track.llr >= CONFIRM_SCORE;
+      if (likely && !this.slow(track, 0, 0)) {
+        this.counts.confirmedFaint++;
         this.confirm(track, moment);
         return true;
       }
       const framesLeft = confirmFrames - track.age;
-      if (Math.max(confirmHits - track.hits, confirmStrongHits - track.strongHits) > framesLeft) {
-        this.counts.unconfirmed++;
-        return false;
-      }
-      return true;
+      const byHits = Math.max(confirmHits - track.hits, confirmStrongHits - track.strongHits) <= framesLeft;
+      const byScore = faintScore !== null && track.age < faintFrames && track.llr > REJECT_SCORE;
+      if (byHits || byScore) return true;
+      this.counts.unconfirmed++;
+      return false;
     });
   }
 
@@ -564,7 +608,8 @@ export class Tracker {
       extent: detection.extent,
       detection,
       hits: 1,
-      strongHits: 1,
+      strongHits: detection.score >= this.options.highScore ? 1 : 0,
+      llr: startScore(detection.score, this.options.highScore),
       misses: 0,
       age: 1,
       heldSeconds: 0,
@@ -575,7 +620,7 @@ export class Tracker {
       sensorFixed: this.usesShift && place === 'sensor',
     };
     this.counts.tentativeStarted++;
-    if (confirmHits <= 1 && confirmStrongHits <= 1) this.confirm(track, moment);
+    if (confirmHits <= 1 && confirmStrongHits <= track.strongHits) this.confirm(track, moment);
     this.live.push(track);
   }
 

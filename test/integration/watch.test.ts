@@ -139,12 +139,56 @@ describe('irst-edge watch', () => {
     expect(open.state.err).not.toContain('letmein');
   });
 
+  it('shows its certificate to a broker that asks for one', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'irst-watch-'));
+    cleanup.push(() => rm(folder, { recursive: true, force: true }));
+    const openssl = (...args: string[]) => promisify(execFile)('openssl', args, { cwd: folder });
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+    await openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=ca');
+    await writeFile(join(folder, 'san'), 'subjectAltName=DNS:localhost,IP:127.0.0.1');
+    for (const name of ['broker', 'watcher']) {
+      await openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
+      const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san', '-days', '2'];
+      await openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.crt`, ...signing);
+    }
+    const at = (name: string) => join(folder, name);
+    const broker = await startMosquitto({
+      config: [
+        `cafile ${at('ca.crt')}`,
+        `certfile ${at('broker.crt')}`,
+        `keyfile ${at('broker.key')}`,
+        'require_certificate true',
+      ],
+    });
+    cleanup.push(() => broker.stop());
+    const [ca, cert, certKey] = ['ca.crt', 'watcher.crt', 'watcher.key'].map(at) as [string, string, string];
+    const tls = { ca: await readFile(ca), cert: await readFile(cert), key: await readFile(certKey) };
+    const url = broker.url.replace('mqtt:', 'mqtts:');
+    const client = await publisher(url, tls);
+    await client.publishAsync('irst/edge-1/available', 'online', { retain: true });
+
+    const good = start(['watch', '--url', url, '--ca', ca, '--cert', cert, '--key', certKey]);
+    await until(() => good.state.out.includes('online'));
+    good.child.kill('SIGTERM');
+    expect(await good.closed).toBe(0);
+
+    const bare = start(['watch', '--url', url, '--ca', ca]);
+    expect(await bare.closed).toBe(69);
+    expect(bare.state.err).toMatch(/^irst-edge: BROKER_/);
+
+    const missing = start(['watch', '--url', url, '--ca', ca, '--cert', at('none.crt'), '--key', certKey]);
+    expect(await missing.closed).toBe(78);
+    expect(missing.state.err).toContain('--cert');
+  });
+
   it('refuses a wrong command line', async () => {
     for (const args of [
       ['--prefix', 'a/#'],
       ['--device', 'a+b'],
       ['--seconds', '0'],
       ['--password-file', 'x'],
+      ['--cert', 'x'],
+      ['--key', 'x'],
     ]) {
       const { closed } = start(['watch', ...args]);
       expect([64, 78]).toContain(await closed);

@@ -1,7 +1,18 @@
 import { z } from 'zod';
 import { cameraFields } from './camera.js';
 import { trackCounts } from './camera-state.js';
-import { count, countsByReason, isoTime, name, number, positiveOrZero, software, time } from './common.js';
+import {
+  count,
+  countsByReason,
+  isoTime,
+  name,
+  number,
+  openList,
+  positiveOrZero,
+  software,
+  text,
+  time,
+} from './common.js';
 
 const percentiles = z
   .strictObject({
@@ -35,6 +46,45 @@ const camera = z
   })
   .meta({ description: 'One camera.' });
 
+const byKind = (description: string) =>
+  z.strictObject({ new: count("'new'."), update: count("'update'."), end: count("'end'.") }).meta({ description });
+
+const outbox = z
+  .strictObject({
+    accepted: byKind('Messages about events taken in, by type, also those dropped as they came.'),
+    recovered: count('Read from disk at the start, left by an earlier run.'),
+    published: byKind('Acknowledged by the broker, by type.'),
+    coalesced: count('Updates that a newer update, or the end, took the place of.'),
+    dropped: countsByReason(
+      "Given up, by reason. 'overflow': no room, and these were worth least; 'expired': their time ran out; 'oversized'; 'refused': " +
+        "the broker never takes them; 'after_end', 'duplicate': their event was over, or they were there already; 'shutdown'.",
+    ),
+    waiting: count('Waiting now.'),
+    waitingBytes: count('Memory that those waiting and in flight take now, bytes; an estimate.'),
+    inFlight: count('Sent, not yet acknowledged, now.'),
+    held: count('Events set aside now because the broker refuses their topic or their size; tried again.'),
+    store: z
+      .strictObject({
+        mode: openList(
+          ['disk', 'memory', 'degraded'],
+          "'disk': 'new' and 'end' are on disk before they are sent; 'memory': no state directory is configured; 'degraded': there is " +
+            'one, but it cannot be used now.',
+        ),
+        fault: text('Why it cannot be used now.').optional(),
+        memoryOnly: count("'new' and 'end' sent without having been on disk, because of a fault."),
+        failures: count('Attempts to use the disk that failed.'),
+        skipped: countsByReason(
+          "Stored records that could not be read and were left out, by reason: 'corrupt' (half-written or damaged), 'unknown_version'.",
+        ),
+        movedAside: count('Damaged files moved aside.'),
+      })
+      .meta({ description: 'What is known of the disk.' }),
+  })
+  .meta({
+    description:
+      'Events on their way to the broker. All accepted + recovered = all published + coalesced + all dropped + waiting + inFlight.',
+  });
+
 export const statsSchema = z
   .strictObject({
     schema: z.literal('irst-edge/stats/1').meta({ description: 'Kind and version of this message.' }),
@@ -56,16 +106,19 @@ export const statsSchema = z
         queued: count('Waiting now.'),
         inFlight: count('Sent, not yet acknowledged, now.'),
       })
-      .meta({ description: 'Messages on their way to the broker.' })
+      .meta({ description: 'Messages on their way to the broker, those about events apart.' })
       .optional(),
+    outbox: outbox.optional(),
     cameras: z.array(camera).max(64).meta({ description: "The device's cameras." }),
   })
   .meta({
     title: 'irst-edge stats',
-    description: 'Figures of a device, every few seconds. Topic irst/<device>/stats, not retained, QoS 1.',
+    description:
+      'Figures of a device, every few seconds and at each connection. Topic irst/<device>/stats, not retained, QoS 1.',
   });
 
 export type StatsMessage = z.infer<typeof statsSchema>;
+export type OutboxStats = NonNullable<StatsMessage['outbox']>;
 export type CameraStats = StatsMessage['cameras'][number];
 
 export interface StatsInput extends Omit<StatsMessage, 'schema' | 'at'> {
