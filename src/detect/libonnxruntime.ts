@@ -148,7 +148,11 @@ class Session {
   }
 
   /** @throws EdgeError MODEL_UNUSABLE unless the names, types and sizes are these */
-  expect(model: LoadedModel, side: 'Input' | 'Output', wanted: readonly [name: string, shape: readonly number[]][]): void {
+  expect(
+    model: LoadedModel,
+    side: 'Input' | 'Output',
+    wanted: readonly [name: string, shape: readonly number[]][],
+  ): void {
     const { ort } = this;
     const count = Number(ort.get<number>(`SessionGet${side}Count`, this.pointer));
     const allocator = ort.get('GetAllocatorWithDefaultOptions');

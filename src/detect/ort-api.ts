@@ -147,10 +147,9 @@ export class OrtLibrary {
       throw libraryUnusable(path, (cause as Error).message, cause);
     }
     if (typeof base !== 'bigint') throw libraryUnusable(path, 'OrtGetApiBase gives nothing');
-    const getApi = ffi.decode(
-      ffi.decode(base, 0, 'void *'),
-      prototype(ffi, 'GetApi', 'void *', ['uint32_t']),
-    ) as (version: number) => Pointer | null;
+    const getApi = ffi.decode(ffi.decode(base, 0, 'void *'), prototype(ffi, 'GetApi', 'void *', ['uint32_t'])) as (
+      version: number,
+    ) => Pointer | null;
     const getVersion = ffi.decode(
       ffi.decode(base, 8, 'void *'),
       prototype(ffi, 'GetVersionString', 'str', []),

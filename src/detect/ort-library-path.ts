@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
-import type { BackendKind, Provider } from '../types/provider.js';
 import { EdgeError, EXIT } from '../types/errors.js';
+import type { BackendKind, Provider } from '../types/provider.js';
 
 /** Names the library, as ONNX Runtime's own tools do. */
 export const LIBRARY_VARIABLE = 'ORT_LIB';
@@ -37,10 +37,14 @@ export async function findLibrary(
     const found = await libraryAt(named);
     if (found !== undefined) return found;
     const by = configured === undefined ? LIBRARY_VARIABLE : 'runtime.libonnxruntime';
-    throw new EdgeError('RUNTIME_LIBRARY_NOT_FOUND', `${named} (${by}) is no file, and no folder with a libonnxruntime.so`, {
-      hint: 'docs/jetson.md says how to install ONNX Runtime with TensorRT',
-      exitCode: EXIT.noInput,
-    });
+    throw new EdgeError(
+      'RUNTIME_LIBRARY_NOT_FOUND',
+      `${named} (${by}) is no file, and no folder with a libonnxruntime.so`,
+      {
+        hint: 'docs/jetson.md says how to install ONNX Runtime with TensorRT',
+        exitCode: EXIT.noInput,
+      },
+    );
   }
   for (const place of places) {
     for (const folder of await expand(place)) {
