@@ -122,7 +122,7 @@ describe('the schema', () => {
     expect(nodes.filter(([, node]) => !node.description).map(([name]) => name)).toEqual([]);
     const numbers = nodes.filter(([, node]) => node.type === 'integer' || node.type === 'number');
     const bare = numbers.filter(
-      ([, node]) => node.enum === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
+      ([, node]) => node.enum === undefined && node.const === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
     );
     expect(bare.map(([name]) => name)).toEqual([]);
   });
@@ -130,7 +130,7 @@ describe('the schema', () => {
   it('bounds every number, list and text', () => {
     const loose = everyNode(ROOT).filter(([, node]) => {
       if (node.type === 'integer' || node.type === 'number')
-        return node.enum === undefined && node.maximum === undefined;
+        return node.enum === undefined && node.const === undefined && node.maximum === undefined;
       return node.type === 'array' && node.maxItems === undefined;
     });
     expect(loose.map(([name]) => name)).toEqual([]);
@@ -161,6 +161,7 @@ describe('the sample configuration', async () => {
     expect(configSchema.parse(parse(full)).cameras.map((c) => c.source.kind)).toEqual([
       'recording',
       'ffmpeg',
+      'v4l2',
       'synthetic',
     ]);
   });
@@ -196,7 +197,7 @@ describe('nodesAt', () => {
     const raw = { cameras: [{ source: { kind: 'synthetic' } }] };
     expect(nodesAt(['cameras', 0, 'source', 'snr'], raw)).toHaveLength(1);
     expect(nodesAt(['cameras', 0, 'source', 'path'], raw)).toHaveLength(0);
-    expect(nodesAt(['cameras', 0, 'source', 'fps'], {})).toHaveLength(2);
+    expect(nodesAt(['cameras', 0, 'source', 'fps'], {})).toHaveLength(3);
     expect(nodesAt(['toString'], raw)).toHaveLength(0);
   });
 });
