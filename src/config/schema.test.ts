@@ -122,7 +122,8 @@ describe('the schema', () => {
     expect(nodes.filter(([, node]) => !node.description).map(([name]) => name)).toEqual([]);
     const numbers = nodes.filter(([, node]) => node.type === 'integer' || node.type === 'number');
     const bare = numbers.filter(
-      ([, node]) => node.enum === undefined && node.const === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
+      ([, node]) =>
+        node.enum === undefined && node.const === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
     );
     expect(bare.map(([name]) => name)).toEqual([]);
   });
