@@ -1,16 +1,18 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { ConfigInvalidError, formatIssue } from '../config/issue.js';
 import { loadConfig } from '../config/load.js';
 import type { EdgeConfig } from '../config/schema.js';
 import { type DoctorReport, runDoctor } from '../doctor/doctor.js';
 import { error, exitCodeOf, type Finding, fromError, info, ok, type Severity, warning } from '../doctor/finding.js';
 import { EdgeError } from '../types/errors.js';
-import { configFrom, stopSignal } from './inputs.js';
+import { configFrom, sizeOption, stopSignal } from './inputs.js';
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson } from './shared.js';
 
 interface DoctorCommandOptions {
   config?: string;
+  size: { width: number; height: number };
+  build?: true;
 }
 
 export function register(program: Command): void {
@@ -20,6 +22,12 @@ export function register(program: Command): void {
       'look at everything that the daemon needs on this machine, and say how to mend what is wrong; exit code 0 well, 1 warnings, 2 errors',
     )
     .option('-c, --config <file>', 'configuration file; default: the one that run would take, else none')
+    .addOption(
+      new Option('--size <WxH>', 'frame size for which the providers are tried, px')
+        .argParser(sizeOption)
+        .default({ width: 256, height: 256 }, '256x256'),
+    )
+    .option('--build', 'build missing TensorRT engines now; may take minutes')
     .action(doctor);
 }
 
@@ -31,6 +39,8 @@ async function doctor(options: DoctorCommandOptions, command: Command): Promise<
     config,
     configured,
     findings,
+    size: options.size,
+    build: options.build === true,
     signal: stopSignal(),
     onStep: (check) => progress.show(`doctor: ${check}`),
   });

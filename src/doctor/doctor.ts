@@ -9,16 +9,21 @@ import { checkBroker, type Probe } from './checks/broker.js';
 import { type CameraHooks, checkCameras } from './checks/cameras.js';
 import { checkClock } from './checks/clock.js';
 import { checkDisk } from './checks/disk.js';
+import { checkEngineCache } from './checks/engine-cache.js';
 import { checkMemory } from './checks/memory.js';
 import { checkModels } from './checks/models.js';
 import { checkNode } from './checks/node.js';
 import { checkPower } from './checks/power.js';
-import { checkProviders, type TryProviders } from './checks/providers.js';
+import { checkProviders, type ProviderCheckOptions, type TryProviders } from './checks/providers.js';
 import { checkSoftware } from './checks/software.js';
 import { checkThermal } from './checks/thermal.js';
 import type { DoctorContext } from './context.js';
 import { type Finding, fromError, type Severity, warning, worst } from './finding.js';
-import { tryCpu } from './try-cpu.js';
+
+/** Longest that a check may take; an inference library may take long to load. */
+const CHECK_MS = 60_000;
+/** The same where engines are built. */
+const BUILD_MS = 45 * 60_000;
 
 /** What a doctor found. `irst-edge doctor --json` prints it. */
 export interface DoctorReport {
@@ -31,7 +36,7 @@ export interface DoctorReport {
   board: Board;
 }
 
-export interface DoctorOptions {
+export interface DoctorOptions extends ProviderCheckOptions {
   config: EdgeConfig;
   /** The configuration came from a file. */
   configured: boolean;
@@ -49,7 +54,7 @@ export interface DoctorHooks {
   cameras?: CameraHooks;
   probe?: Probe;
   tryProviders?: TryProviders;
-  /** Longest that a check may take, ms. Default 60 000; an inference library may take long to load. */
+  /** Longest that a check may take, ms. */
   checkTimeoutMs?: number;
 }
 
@@ -73,7 +78,8 @@ export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {})
     { name: 'temperature', run: () => checkThermal(board) },
     { name: 'memory', run: () => checkMemory(board) },
     { name: 'model', run: checkModels },
-    { name: 'provider', run: (c) => checkProviders(c, hooks.tryProviders ?? tryCpu) },
+    { name: 'provider', run: (c) => checkProviders(c, options, hooks.tryProviders) },
+    { name: 'engines', run: (c) => checkEngineCache(c) },
     { name: 'camera', run: (c) => checkCameras(c, hooks.cameras) },
     { name: 'broker', run: (c) => checkBroker(c, hooks.probe) },
     { name: 'clock', run: () => checkClock() },
@@ -83,7 +89,8 @@ export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {})
   for (const check of checks) {
     if (signal.aborted) break;
     options.onStep?.(check.name);
-    findings.push(...(await guarded(check, context, hooks.checkTimeoutMs ?? 60_000)));
+    const limit = hooks.checkTimeoutMs ?? (check.name === 'provider' && options.build ? BUILD_MS : CHECK_MS);
+    findings.push(...(await guarded(check, context, limit)));
   }
   return {
     schema: 'irst-edge/doctor/1',

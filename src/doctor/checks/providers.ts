@@ -1,60 +1,86 @@
+import { BUNDLED_MANIFEST, readManifest } from '../../detect/manifest.js';
+import type { RuntimeOptions } from '../../detect/provider-opener.js';
+import { type ProviderOutcome, tryProviders } from '../../detect/try-providers.js';
 import type { DoctorContext } from '../context.js';
-import { error, type Finding, info, ok, warning } from '../finding.js';
+import { error, type Finding, fromError, info, ok, warning } from '../finding.js';
 
 const CHECK = 'provider';
 
-/** What came of one provider on a frame. */
-export interface ProviderTrial {
-  /** `tensorrt`, `cuda`, `cpu`. */
-  provider: string;
-  /** `onnxruntime-node 1.30.0`. */
-  library?: string;
-  /** Present: it computed the frame. */
-  latencyMs?: number;
-  /** Present: it did not. */
-  refusal?: { code: string; message: string; hint?: string };
+/** Tries the providers one by one, the most wanted first. */
+export type TryProviders = typeof tryProviders;
+
+export interface ProviderCheckOptions {
+  /** Of the frames, px. */
+  size: { width: number; height: number };
+  /** Build missing engines, which may take minutes. */
+  build: boolean;
 }
 
-/** Tries the providers one by one, in the order of preference. */
-export type TryProviders = (context: Pick<DoctorContext, 'config'>) => Promise<ProviderTrial[]>;
+/** What the configuration says of the inference library. */
+export function runtimeOf(_config: DoctorContext['config']): Partial<RuntimeOptions> {
+  return {};
+}
 
-/** Every provider, with what really came of it. The first that works is the one that serves. */
+/** Every provider, with what really came of it on the golden frame. The first that works is the one that serves. */
 export async function checkProviders(
-  context: Pick<DoctorContext, 'config' | 'board'>,
-  tryAll: TryProviders,
+  { config, board, signal }: Pick<DoctorContext, 'config' | 'board' | 'signal'>,
+  { size, build }: ProviderCheckOptions,
+  tryAll: TryProviders = tryProviders,
 ): Promise<Finding[]> {
-  const trials = await tryAll(context);
-  const serving = trials.find(({ latencyMs }) => latencyMs !== undefined);
-  const findings = trials.map((trial): Finding => {
-    const { provider, library, latencyMs, refusal } = trial;
-    if (latencyMs !== undefined) {
-      const role = trial === serving ? 'serves' : 'works too';
-      return ok(
-        CHECK,
-        'PROVIDER',
-        `${provider} ${role}: ${latencyMs.toFixed(2)} ms a frame, ${library ?? 'unknown library'}`,
-        {
-          ...trial,
-        },
-      );
-    }
-    const { code, message, hint } = refusal ?? { code: 'PROVIDER_UNAVAILABLE', message: 'it did not answer' };
-    const line = message.startsWith(`${provider}:`) ? message : `${provider}: ${message}`;
-    const fix = hint ?? 'docs/jetson.md';
-    // Without an NVIDIA GPU nothing is amiss.
-    return context.board.jetson
-      ? warning(CHECK, code, line, fix, { ...trial })
-      : info(CHECK, code, line, { ...trial }, fix);
-  });
+  const manifestPath = config.detector.model ?? BUNDLED_MANIFEST;
+  let outcomes: ProviderOutcome[];
+  try {
+    const manifest = await readManifest(manifestPath);
+    const { precision, threads } = config.detector;
+    outcomes = await tryAll(
+      runtimeOf(config),
+      { manifestPath, manifest, precision, threads, ...size },
+      { build, signal },
+    );
+  } catch (cause) {
+    return [fromError(CHECK, cause)];
+  }
+  const serving = outcomes.find(({ outcome }) => outcome === 'proved');
+  const findings = outcomes.map((outcome) => finding(outcome, outcome === serving, board.jetson));
   if (serving === undefined) {
     findings.push(
       error(
         CHECK,
         'NO_PROVIDER',
-        'no provider computes a frame: nothing can be detected',
+        'no provider computes the golden frame: nothing can be detected',
         'see the reasons above; npm ci installs the library for the CPU',
       ),
     );
   }
   return findings;
+}
+
+function finding(outcome: ProviderOutcome, serves: boolean, jetson: boolean): Finding {
+  const { provider, library, precision, latencyMs, heatError, peakErrorPx, code, reason, hint } = outcome;
+  const data = { ...outcome };
+  switch (outcome.outcome) {
+    case 'proved':
+      return ok(
+        CHECK,
+        'PROVIDER',
+        `${provider} ${serves ? 'serves' : 'works too'}: ${latencyMs?.toFixed(2)} ms on the golden frame, heat off by ` +
+          `${heatError?.toFixed(4)}, peak by ${peakErrorPx?.toFixed(3)} px (${library}, ${precision})`,
+        data,
+      );
+    case 'unbuilt':
+      return info(
+        CHECK,
+        'ENGINE_UNBUILT',
+        `${provider}: ${reason ?? 'its engine is not built yet'}`,
+        data,
+        'the daemon builds it at its first start and serves on the CPU meanwhile; irst-edge doctor --build builds it now',
+      );
+    case 'refused': {
+      const line = reason?.startsWith(`${provider}:`) ? reason : `${provider}: ${reason}`;
+      const fix = hint ?? 'docs/jetson.md says how to install it';
+      const name = code ?? 'PROVIDER_UNAVAILABLE';
+      // Without an NVIDIA GPU of ours nothing is amiss.
+      return jetson ? warning(CHECK, name, line, fix, data) : info(CHECK, name, line, data, fix);
+    }
+  }
 }
