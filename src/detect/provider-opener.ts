@@ -6,8 +6,8 @@ import { type InferenceBackend, unavailable } from './backend.js';
 import { EngineBuilder } from './engine-builder.js';
 import { EngineCache, type EngineFacts, engineDirectory, engineKey } from './engine-cache.js';
 import { cacheOptions, contextModel, type EngineJob, goldenTruth, openBackend } from './engine-job.js';
-import { type Golden, type GoldenOutput, type GoldenResult, proveGolden } from './golden.js';
-import { chooseFile, type LoadedModel, loadModel, type Manifest, paddedSize } from './manifest.js';
+import { type Golden, type GoldenOutput, type GoldenResult, goldenOutput, loadGolden, proveGolden } from './golden.js';
+import { BUNDLED_MANIFEST, chooseFile, type LoadedModel, loadModel, type Manifest, paddedSize } from './manifest.js';
 import { OrtLibrary } from './ort-api.js';
 import { findLibrary, missingProviderFile } from './ort-library-path.js';
 import { type Platform, type PlatformSources, readPlatform } from './platform.js';
@@ -63,7 +63,10 @@ export interface Opened {
   provider: Provider;
   backend: InferenceBackend;
   identity: ModelIdentity;
-  golden: GoldenResult;
+  /** The network's input: `backend` takes it where it lies. */
+  input: Float32Array;
+  /** Absent: the FP32 network on the CPU, at a size for which the model brings no truth; it is the truth. */
+  golden?: GoldenResult;
 }
 
 /** A provider that first needs an engine built, or a first trial, in another process. */
@@ -85,21 +88,25 @@ export interface OpenerParts {
   platform?: PlatformSources;
   /** Instead of the usual places. */
   places?: readonly string[];
+  /** Timed runs of the golden frame on the CPU. */
+  cpuRuns?: number;
 }
 
 /** Loading an engine may end this process so often before it is not loaded any more. */
 const MAX_CRASHES = 2;
 const LOCK_POLL_MS = 500;
+/** Timed runs of the golden frame: a CPU takes long for each. */
+const CPU_RUNS = 1;
+export const GPU_RUNS = 5;
 
 /** Opens providers one by one, for one model and size: finds library and engine, opens, and proves with the golden frame. */
 export class ProviderOpener {
   /** Of the network's input, px. */
   readonly size: { width: number; height: number };
-  /** The network's input; every provider takes it where it lies. */
-  readonly input: Float32Array;
   readonly cache: EngineCache;
   private readonly builder: EngineBuilder;
-  private truth: Promise<{ golden: Golden; expected: GoldenOutput }> | undefined;
+  private golden: Promise<Golden> | undefined;
+  private truth: GoldenOutput | undefined;
   private platform: Promise<Platform> | undefined;
   /** Engines that did not load and were built once more. */
   private readonly rebuilt = new Set<string>();
@@ -112,7 +119,6 @@ export class ProviderOpener {
     const file = chooseFile(model.manifest, model.width, model.height, this.precisionOn('cpu'));
     const least = paddedSize(model.manifest, model.width, model.height);
     this.size = { width: file.width ?? least.width, height: file.height ?? least.height };
-    this.input = new Float32Array(new ArrayBuffer(4 * this.size.width * this.size.height));
     this.cache = new EngineCache(engineDirectory(runtime.cacheDirectory));
     this.builder = parts.builder ?? new EngineBuilder(runtime.buildTimeoutMs);
   }
@@ -337,17 +343,23 @@ export class ProviderOpener {
     providerOptions: Readonly<Record<string, string>>,
   ): Promise<Opened> {
     const { manifestPath, manifest, threads } = this.model;
-    // Kept: a retry needs it again.
-    this.truth ??= goldenTruth(manifestPath, manifest, this.size);
-    const { golden, expected } = await this.truth.catch((error) => {
-      this.truth = undefined;
-      throw error;
-    });
-    const options = { ...this.size, threads, provider, providerOptions, input: this.input };
+    const { width, height } = this.size;
+    const input = new Float32Array(new ArrayBuffer(4 * width * height));
+    const identity = { name: manifest.name, sha256: model.file.sha256, precision: model.file.precision };
+    // Where nothing else has computed the truth yet, the FP32 network on the CPU is it.
+    this.golden ??= loadGolden(manifestPath, BUNDLED_MANIFEST, manifest, this.size);
+    const golden = await this.golden;
+    const isTruth = provider === 'cpu' && identity.precision === 'fp32' && golden.expected === undefined;
+    if (!isTruth) this.truth ??= golden.expected ?? (await goldenTruth(manifestPath, manifest, this.size)).expected;
+    const options = { ...this.size, threads, provider, providerOptions, input };
     const backend = await openBackend(kind, libraryPath, model, options);
     try {
-      const identity = { name: manifest.name, sha256: model.file.sha256, precision: model.file.precision };
-      return { provider, backend, identity, golden: await proveGolden(backend, golden, expected) };
+      if (isTruth) {
+        this.truth = goldenOutput(await backend.run(golden.input));
+        return { provider, backend, identity, input };
+      }
+      const runs = provider === 'cpu' ? (this.parts.cpuRuns ?? CPU_RUNS) : GPU_RUNS;
+      return { provider, backend, identity, input, golden: await proveGolden(backend, golden, this.truth!, runs) };
     } catch (error) {
       await backend.close();
       throw error;

@@ -1,6 +1,7 @@
 import { toPlainError } from '../types/errors.js';
 import type { Provider } from '../types/provider.js';
 import {
+  GPU_RUNS,
   type OpenerModel,
   type OpenerParts,
   ProviderOpener,
@@ -38,7 +39,7 @@ export async function tryProviders(
   options: { build?: boolean; signal?: AbortSignal; parts?: OpenerParts } = {},
 ): Promise<ProviderOutcome[]> {
   const full = { ...RUNTIME_DEFAULTS, ...runtime };
-  const opener = new ProviderOpener(full, model, options.parts);
+  const opener = new ProviderOpener(full, model, { cpuRuns: GPU_RUNS, ...options.parts });
   const outcomes: ProviderOutcome[] = [];
   for (const provider of full.providers) outcomes.push(await one(opener, provider, options));
   return outcomes;
@@ -61,15 +62,12 @@ async function one(
     const { backend, identity, golden } = opened;
     const { library } = backend;
     await backend.close();
-    const { latencyMs, heatError, peakErrorPx } = golden;
     return {
       provider,
       outcome: 'proved',
       library,
       precision: identity.precision,
-      latencyMs,
-      heatError,
-      peakErrorPx,
+      ...(golden && { latencyMs: golden.latencyMs, heatError: golden.heatError, peakErrorPx: golden.peakErrorPx }),
     };
   } catch (error) {
     const { code, message: reason, hint } = toPlainError(error);

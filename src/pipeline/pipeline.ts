@@ -1,6 +1,6 @@
 import { createSource } from '../capture/create-source.js';
 import { SensorMonitor } from '../capture/sensor-monitor.js';
-import { Detector } from '../detect/detector.js';
+import { Detector, type DetectorHooks } from '../detect/detector.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import type { CaptureTransition, DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
 import type { Crop, FramePictureOptions } from '../types/picture.js';
@@ -24,12 +24,13 @@ export interface PipelineParts {
   createDetector(
     job: CameraJob,
     info: SourceInfo,
+    hooks: DetectorHooks,
   ): Promise<Pick<Detector, 'run' | 'close' | 'manifest' | 'identity' | 'provider' | 'library'>>;
 }
 
 const REAL_PARTS: PipelineParts = {
   createSource: (job, onFault, onTransition) => createSource(job.source, { onFault, onTransition }),
-  createDetector: (job, info) => Detector.create(job.detector, info),
+  createDetector: (job, info, hooks) => Detector.create(job.detector, info, hooks),
 };
 
 /**
@@ -113,7 +114,13 @@ export class Pipeline {
   private async loop(source: FrameSource, signal: AbortSignal): Promise<void> {
     const info = await source.start(signal);
     if (signal.aborted) return;
-    const detector = await this.parts.createDetector(this.job, info);
+    let running: Awaited<ReturnType<PipelineParts['createDetector']>> | undefined;
+    const detector = await this.parts.createDetector(this.job, info, {
+      onChange: (change, status) =>
+        this.emit({ type: 'provider', change, status, ...(running && { model: running.identity }) }),
+      signal,
+    });
+    running = detector;
     try {
       this.modelThreshold = detector.manifest.decode.threshold;
       this.threshold ??= this.modelThreshold;

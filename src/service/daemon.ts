@@ -13,8 +13,10 @@ import { MqttPublisher } from '../alerts/publisher.js';
 import { type CommandName, statsMessage, statusMessage, type Topics, topics } from '../alerts/schema.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
+import type { RuntimeOptions } from '../detect/provider-opener.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { EdgeError, EXIT, errno, fromPlainError } from '../types/errors.js';
+import { PROVIDERS } from '../types/provider.js';
 import { onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
 import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.js';
@@ -251,6 +253,14 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       log[to === 'opening' ? 'debug' : well ? 'info' : 'warn']({ from, to, ...(!well && { code, hint }) }, reason);
       if (to !== 'opening') reporter.state();
     });
+    camera.on('provider', (change) => {
+      const { kind, provider, message, code, hint } = change;
+      log[kind === 'demoted' ? 'warn' : 'info']({ provider, step: kind, ...(code && { code, hint }) }, message);
+      const { provider: serving, build } = camera.runtime ?? {};
+      const line = build === undefined ? `on ${serving ?? 'nothing yet'}` : message;
+      this.systemd.status(`${id}: ${line}`);
+      reporter.state();
+    });
     camera.on('fault', (reason, error) => {
       log.warn({ code: error.code, hint: error.hint, dropped: reason }, error.message);
     });
@@ -390,9 +400,9 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
     source: sourceOptions(config, camera),
     detector: {
       manifest: config.detector.model ?? BUNDLED_MANIFEST,
-      // FP16 on a CPU is converted back and forth: slower, and no more exact.
-      precision: config.detector.precision === 'auto' ? 'fp32' : config.detector.precision,
+      precision: config.detector.precision,
       threads: config.detector.threads,
+      runtime: runtimeOptions(config),
     },
     ...(threshold === undefined ? {} : { threshold }),
     tracker: config.tracker,
@@ -402,6 +412,23 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       ...(camera.sensor.settleSeconds === undefined ? {} : { settleMs: camera.sensor.settleSeconds * 1000 }),
     },
     ...(config.alerts.chip.enabled && { chipSide: config.alerts.chip.side }),
+  };
+}
+
+/** What the configuration says of the run time, as the detector takes it. */
+export function runtimeOptions({ runtime, detector }: Pick<EdgeConfig, 'runtime' | 'detector'>): RuntimeOptions {
+  const { buildMinutes, retryMinSeconds, retryMaxSeconds, tensorrtOptions = [], cudaOptions = [], ...rest } = runtime;
+  const table = (options: { name: string; value: string }[]) =>
+    Object.fromEntries(options.map(({ name, value }) => [name, value]));
+  return {
+    providers: PROVIDERS,
+    ...rest,
+    backend: detector.backend,
+    buildTimeoutMs: buildMinutes * 60_000,
+    retryMinMs: retryMinSeconds * 1000,
+    retryMaxMs: retryMaxSeconds * 1000,
+    tensorrtOptions: table(tensorrtOptions),
+    cudaOptions: table(cudaOptions),
   };
 }
 

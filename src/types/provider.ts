@@ -32,9 +32,9 @@ export interface ProviderBuild {
 
 /** What runs the network, and why nothing better does. Plain data. */
 export interface ProviderStatus {
-  /** Really runs. */
-  provider: Provider;
-  library: string;
+  /** Really runs; absent: none does yet. */
+  provider?: Provider;
+  library?: string;
   /** Providers asked for, the most wanted first. */
   wanted: readonly Provider[];
   /** The latest refusal of each provider that does not serve. */
