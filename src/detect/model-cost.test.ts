@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { BUNDLED_MANIFEST, loadModel, readManifest } from './manifest.js';
 import { modelCost } from './model-cost.js';
-import { encodeModel } from './onnx-proto.js';
 import { readGraph } from './onnx-graph.js';
+import { encodeModel } from './onnx-proto.js';
 
 const manifest = await readManifest(BUNDLED_MANIFEST);
 const load = async (name: string) =>
@@ -43,7 +43,12 @@ test('a network by hand: the numbers of its formulas', () => {
     opsets: { '': 17 },
     name: 'hand',
     nodes: [
-      { type: 'MaxPool', inputs: ['image'], outputs: ['a'], attributes: { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] } },
+      {
+        type: 'MaxPool',
+        inputs: ['image'],
+        outputs: ['a'],
+        attributes: { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] },
+      },
       { type: 'Relu', inputs: ['a'], outputs: ['b'] },
       { type: 'Concat', inputs: ['a', 'b'], outputs: ['c'], attributes: { axis: 1 } },
       { type: 'GlobalAveragePool', inputs: ['c'], outputs: ['d'] },
@@ -52,7 +57,11 @@ test('a network by hand: the numbers of its formulas', () => {
     inputs: [{ name: 'image', shape: [1, 1, 16, 32] }],
     outputs: [{ name: 'out', shape: [1, 2, 8, 16] }],
   });
-  expect(readGraph(model)).toMatchObject({ input: 'image', outputs: ['out'], nodes: [{ type: 'MaxPool' }, {}, {}, {}, {}] });
+  expect(readGraph(model)).toMatchObject({
+    input: 'image',
+    outputs: ['out'],
+    nodes: [{ type: 'MaxPool' }, {}, {}, {}, {}],
+  });
   const [image, half] = [16 * 32, 8 * 16];
   // Pool, average pool; the rest is fused.
   expect(modelCost(model, { width: 32, height: 16 }, 2)).toEqual({
@@ -75,7 +84,9 @@ test('what cannot be read or counted is said', () => {
       inputs: [{ name: 'image', shape: [1, 1, 8, 8] }],
       outputs: [],
     });
-  expect(() => modelCost(one('NonMaxSuppression'), { width: 8, height: 8 }, 2)).toThrow('NonMaxSuppression is not counted');
+  expect(() => modelCost(one('NonMaxSuppression'), { width: 8, height: 8 }, 2)).toThrow(
+    'NonMaxSuppression is not counted',
+  );
   expect(() => readGraph(new Uint8Array([0x3a, 0x7f]))).toThrow('cut short');
   expect(() => readGraph(new Uint8Array())).toThrow('no graph');
 });

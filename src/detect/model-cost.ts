@@ -18,7 +18,19 @@ type Shape = readonly number[];
 /** Only another view of the same numbers. */
 const VIEWS = new Set(['Reshape', 'Split', 'Squeeze', 'Unsqueeze', 'Flatten', 'Identity', 'Constant', 'Transpose']);
 /** Fused into what computes their input; a concatenation is written in place. */
-const FUSED = new Set(['Relu', 'Sigmoid', 'Mul', 'Add', 'Sub', 'Div', 'Clip', 'Cast', 'HardSwish', 'HardSigmoid', 'Concat']);
+const FUSED = new Set([
+  'Relu',
+  'Sigmoid',
+  'Mul',
+  'Add',
+  'Sub',
+  'Div',
+  'Clip',
+  'Cast',
+  'HardSwish',
+  'HardSigmoid',
+  'Concat',
+]);
 
 const size = (shape: Shape): number => shape.reduce((n, d) => n * d, 1);
 
@@ -30,7 +42,11 @@ const size = (shape: Shape): number => shape.reduce((n, d) => n * d, 1);
  * @param elementBytes of the numbers inside: 2 for FP16, 4 for FP32
  * @throws RangeError for an operator that this does not know
  */
-export function modelCost(model: Uint8Array, input: { width: number; height: number }, elementBytes: number): ModelCost {
+export function modelCost(
+  model: Uint8Array,
+  input: { width: number; height: number },
+  elementBytes: number,
+): ModelCost {
   const graph = readGraph(model);
   const shapes = new Map<string, Shape>([[graph.input, [1, 1, input.height, input.width]]]);
   for (const [name, { dims }] of graph.constants) shapes.set(name, dims);

@@ -136,7 +136,7 @@ function readNode(bytes: Uint8Array): GraphNode {
 function readTensor(bytes: Uint8Array): GraphConstant & { name: string } {
   const tensor = { name: '', dims: [] as number[] };
   let type = 0;
-  let raw = NOTHING;
+  let raw: Uint8Array = NOTHING;
   const typed: number[] = [];
   for (const field of fields(bytes)) {
     if (field.number === 1) tensor.dims.push(...integers(field));

@@ -16,7 +16,6 @@ export interface BenchReport {
     module?: string;
     l4t?: string;
   };
-  frame: { width: number; height: number };
   session: SessionReport;
   /** What the board did meanwhile. */
   load: BoardLoad;
@@ -28,7 +27,6 @@ export interface BenchFacts {
   board: Board;
   load: BoardLoad;
   session: SessionReport;
-  frame: { width: number; height: number };
   /** Path of the model's manifest; default: the bundled one. */
   manifest?: string;
   machine: { cpu: string; cores: number; node: string };
@@ -38,7 +36,7 @@ export interface BenchFacts {
 
 /** @throws EdgeError MODEL_* */
 export async function benchReport(facts: BenchFacts): Promise<BenchReport> {
-  const { board, load, session, frame, machine, software, at } = facts;
+  const { board, load, session, machine, software, at } = facts;
   const { jetson, model, module, release, jetpack, power, gpu, cpus, memory, system, kernel } = board;
   return {
     schema: 'irst-edge/bench/1',
@@ -57,11 +55,17 @@ export async function benchReport(facts: BenchFacts): Promise<BenchReport> {
       cpus,
       ...(memory !== undefined && { memory }),
     },
-    frame,
-    session,
+    session: { ...session, source: withoutPlace(session.source) },
     load,
-    ...(module !== undefined && { roofline: roofline(module, gpu, await costOf(facts.manifest, frame)) }),
+    ...(module !== undefined && { roofline: roofline(module, gpu, await costOf(facts.manifest, session.frame)) }),
   };
+}
+
+/** The last name of a path or address: the rest is its owner's business. */
+function withoutPlace(source: string): string {
+  return source
+    .replaceAll(/[a-z][a-z0-9+.-]*:\/\/\S+/gi, (url) => `${url.split(':', 1)[0]} stream`)
+    .replaceAll(/\S*\/(?=\S)/g, '');
 }
 
 /** Of the FP16 file, which is what a GPU runs. */
@@ -78,7 +82,12 @@ async function costOf(path = BUNDLED_MANIFEST, frame: { width: number; height: n
 export function reportName({ board, machine, session, at }: BenchReport): string {
   const parts = [board.module ?? board.model ?? machine.cpu, board.power?.mode?.name ?? '', session.provider];
   const slug = parts
-    .map((part) => part.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').replaceAll(/^-|-$/g, ''))
+    .map((part) =>
+      part
+        .toLowerCase()
+        .replaceAll(/[^a-z0-9]+/g, '-')
+        .replaceAll(/^-|-$/g, ''),
+    )
     .filter((part) => part !== '')
     .join('_');
   return `irst-edge-bench_${slug}_${at.replaceAll(/[-:]|\.\d+/g, '')}`;
@@ -86,8 +95,8 @@ export function reportName({ board, machine, session, at }: BenchReport): string
 
 /** The report for people, as Markdown. */
 export function renderReport(report: BenchReport): string {
-  const { board, machine, session, load, frame } = report;
-  const { latencyMs, stages, besidesInferenceMs, overheadMs, frames, model } = session;
+  const { board, machine, session, load } = report;
+  const { frame, latencyMs, stages, besidesInferenceMs, overheadMs, frames, model } = session;
   const name = board.module ?? board.model ?? machine.cpu;
   const { tensorrt, cuda, cudnn } = board.software;
   const dropped = Object.entries(frames.dropped).map(([reason, n]) => `${n} ${reason}`);

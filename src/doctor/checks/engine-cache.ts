@@ -1,7 +1,7 @@
 import { type EngineCacheState, engineCacheState } from '../../detect/engine-cache.js';
+import { runtimeOptions } from '../../service/daemon.js';
 import type { DoctorContext } from '../context.js';
 import { type Finding, info, ok, warning } from '../finding.js';
-import { runtimeOf } from './providers.js';
 
 const CHECK = 'engines';
 
@@ -10,13 +10,13 @@ export async function checkEngineCache(
   { config, board }: Pick<DoctorContext, 'config' | 'board'>,
   look: (configured: string | undefined) => Promise<EngineCacheState> = engineCacheState,
 ): Promise<Finding[]> {
-  const state = await look(runtimeOf(config).cacheDirectory);
+  const state = await look(runtimeOptions(config).cacheDirectory);
   const { directory, writable, entries, building } = state;
   const data = { ...state };
   const findings: Finding[] = [];
   if (!writable) {
     const fix =
-      'let this user write there, or set the cache directory elsewhere; in a service: CacheDirectory=irst-edge';
+      'let this user write there, or set runtime.cacheDirectory elsewhere; in a service: CacheDirectory=irst-edge';
     const line = `${directory} cannot be written: engines would be built anew at every start`;
     // Without a GPU there are none.
     findings.push(

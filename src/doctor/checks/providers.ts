@@ -1,6 +1,6 @@
 import { BUNDLED_MANIFEST, readManifest } from '../../detect/manifest.js';
-import type { RuntimeOptions } from '../../detect/provider-opener.js';
 import { type ProviderOutcome, tryProviders } from '../../detect/try-providers.js';
+import { runtimeOptions } from '../../service/daemon.js';
 import type { DoctorContext } from '../context.js';
 import { error, type Finding, fromError, info, ok, warning } from '../finding.js';
 
@@ -16,11 +16,6 @@ export interface ProviderCheckOptions {
   build: boolean;
 }
 
-/** What the configuration says of the inference library. */
-export function runtimeOf(_config: DoctorContext['config']): Partial<RuntimeOptions> {
-  return {};
-}
-
 /** Every provider, with what really came of it on the golden frame. The first that works is the one that serves. */
 export async function checkProviders(
   { config, board, signal }: Pick<DoctorContext, 'config' | 'board' | 'signal'>,
@@ -33,7 +28,7 @@ export async function checkProviders(
     const manifest = await readManifest(manifestPath);
     const { precision, threads } = config.detector;
     outcomes = await tryAll(
-      runtimeOf(config),
+      runtimeOptions(config),
       { manifestPath, manifest, precision, threads, ...size },
       { build, signal },
     );
