@@ -182,12 +182,13 @@ export async function proveGolden(
 
 export function compareGolden(maps: HeatMaps, expected: GoldenOutput): Omit<GoldenResult, 'latencyMs'> {
   const { heat, rows, cols } = expected;
-  if (maps.rows !== rows || maps.cols !== cols) return { heatError: 1, peakErrorPx: Infinity, logSigmaError: Infinity };
+  if (maps.rows !== rows || maps.cols !== cols)
+    return { heatError: 1, peakErrorPx: Number.POSITIVE_INFINITY, logSigmaError: Number.POSITIVE_INFINITY };
   let heatError = 0;
   for (let i = 0; i < heat.length; i++) {
     const error = Math.abs(maps.heat[i]! - heat[i]!);
-    // Also true of NaN.
-    if (!(error <= heatError)) heatError = error;
+    // A NaN anywhere is as wrong as can be.
+    heatError = Math.max(heatError, Number.isNaN(error) ? Number.POSITIVE_INFINITY : error);
   }
   // The same peak: looked for near the place of the true one, for a mirrored frame holds it several times.
   const at = highest(heat);
