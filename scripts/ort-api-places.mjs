@@ -12,7 +12,7 @@ if (header === undefined) {
   console.error('usage: node scripts/ort-api-places.mjs onnxruntime_c_api.h [--write]');
   process.exit(64);
 }
-const text = (await readFile(header, 'utf8')).replaceAll(/\/\*[^]*?\*\/|\/\/[^\n]*/g, '');
+const text = (await readFile(header, 'utf8')).replaceAll(/\/\*[\s\S]*?\*\/|\/\/[^\n]*/g, '');
 const start = text.indexOf('struct OrtApi {');
 const body = text.slice(text.indexOf('{', start) + 1, text.indexOf('\n};', start));
 const member =

@@ -16,7 +16,6 @@ import {
   type ModelFile,
   readManifest,
 } from './manifest.js';
-import { OrtNodeBackend } from './ort-node.js';
 
 /** An engine built by trtexec, as an ONNX model. */
 export const CONTEXT_FILE = 'engine.onnx';
@@ -49,13 +48,17 @@ export type EngineJobEvent =
   | { type: 'failed'; error: { code: string; message: string; hint?: string } };
 
 /** Opens a network on one provider. */
-export function openBackend(
+export async function openBackend(
   kind: BackendKind,
   libraryPath: string | undefined,
   model: LoadedModel,
   options: BackendOptions,
 ): Promise<InferenceBackend> {
-  if (kind === 'onnxruntime-node') return OrtNodeBackend.create(model, options);
+  if (kind === 'onnxruntime-node') {
+    // Loaded where it is wanted: its library is large, and an engine build may do without.
+    const { OrtNodeBackend } = await import('./ort-node.js');
+    return OrtNodeBackend.create(model, options);
+  }
   if (libraryPath === undefined) throw unavailable(options.provider ?? 'cpu', 'no libonnxruntime.so is known');
   return LibOnnxruntimeBackend.create(libraryPath, model, options);
 }
@@ -65,14 +68,14 @@ export async function goldenTruth(
   manifestPath: string,
   manifest: Manifest,
   size: { width: number; height: number },
-): Promise<{ golden: Golden; expected: GoldenOutput; shipped: boolean }> {
+): Promise<{ golden: Golden; expected: GoldenOutput }> {
   const golden = await loadGolden(manifestPath, BUNDLED_MANIFEST, manifest, size);
-  if (golden.expected !== undefined) return { golden, expected: golden.expected, shipped: true };
+  if (golden.expected !== undefined) return { golden, expected: golden.expected };
   const file = chooseFile(manifest, size.width, size.height, 'fp32');
   const model = await loadModel(manifestPath, manifest, file);
-  const reference = await OrtNodeBackend.create(model, { ...size, threads: 1 });
+  const reference = await openBackend('onnxruntime-node', undefined, model, { ...size, threads: 1 });
   try {
-    return { golden, expected: goldenOutput(await reference.run(golden.input)), shipped: false };
+    return { golden, expected: goldenOutput(await reference.run(golden.input)) };
   } finally {
     await reference.close();
   }

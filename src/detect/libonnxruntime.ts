@@ -284,6 +284,8 @@ function appendProvider(
       const values = Object.values(wanted).map((value) => Buffer.from(`${value}\0`));
       const table = (texts: Buffer[]) => BigUint64Array.from(texts, (text) => ort.addressOf(text));
       if (keys.length > 0) ort.call(update, options, table(keys), table(values), keys.length);
+      // The library has copied them; until then they had to stay.
+      keys.length = values.length = 0;
       ort.call(append, settings, options);
     } finally {
       ort.call(release, options);

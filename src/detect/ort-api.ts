@@ -82,8 +82,12 @@ export class OrtFailure extends Error {
   }
 }
 
+export interface SharedLibrary {
+  func(name: string, result: string, args: readonly string[]): (...args: unknown[]) => unknown;
+}
+
 interface Koffi {
-  load(path: string): { func(name: string, result: string, args: readonly string[]): (...args: unknown[]) => unknown };
+  load(path: string): SharedLibrary;
   proto(name: string, result: string, args: readonly string[]): unknown;
   decode(pointer: unknown, offset: number, type: unknown): unknown;
   decode(pointer: unknown, type: unknown, length?: number): unknown;
@@ -94,8 +98,18 @@ let koffi: Koffi | undefined;
 const prototypes = new Map<string, unknown>();
 const opened = new Map<string, OrtLibrary>();
 
+/** Libraries in use: koffi unloads what is garbage-collected, and addresses of their functions would lead nowhere. */
+const held = new Set<SharedLibrary>();
+
+/** Loads a shared library for as long as the process lives. @throws Error what the loader says */
+export async function loadShared(path: string): Promise<SharedLibrary> {
+  const library = (await foreign()).load(path);
+  held.add(library);
+  return library;
+}
+
 /** Foreign functions, loaded only where they are used. */
-export async function foreign(): Promise<Koffi> {
+async function foreign(): Promise<Koffi> {
   koffi ??= (await import('koffi')).default as unknown as Koffi;
   return koffi;
 }
@@ -142,7 +156,7 @@ export class OrtLibrary {
     const ffi = await foreign();
     let base: unknown;
     try {
-      base = ffi.load(path).func('OrtGetApiBase', 'void *', [])();
+      base = (await loadShared(path)).func('OrtGetApiBase', 'void *', [])();
     } catch (cause) {
       throw libraryUnusable(path, (cause as Error).message, cause);
     }

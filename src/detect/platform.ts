@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { foreign } from './ort-api.js';
+import { loadShared, type SharedLibrary } from './ort-api.js';
 
 /** What an engine is bound to; absent: not there, or not to be learnt. */
 export interface Platform {
@@ -61,11 +61,10 @@ export function cudaVersion(number: number): string {
 }
 
 async function nvidia(folder: string | undefined): Promise<Platform> {
-  const ffi = await foreign();
-  const load = (names: readonly string[]) => {
+  const load = async (names: readonly string[]): Promise<SharedLibrary | undefined> => {
     for (const name of names) {
       try {
-        return ffi.load(folder === undefined ? name : `${folder}/${name}`);
+        return await loadShared(folder === undefined ? name : `${folder}/${name}`);
       } catch {
         // The next one.
       }
@@ -73,12 +72,12 @@ async function nvidia(folder: string | undefined): Promise<Platform> {
     return undefined;
   };
   const platform: Platform = {};
-  const version = load(TENSORRT)?.func('getInferLibVersion', 'int', [])();
+  const version = (await load(TENSORRT))?.func('getInferLibVersion', 'int', [])();
   if (typeof version === 'number' && version > 0) platform.tensorrt = tensorrtVersion(version);
   const out = [0];
-  const runtime = load(CUDA_RUNTIME)?.func('cudaRuntimeGetVersion', 'int', ['_Out_ int *']);
+  const runtime = (await load(CUDA_RUNTIME))?.func('cudaRuntimeGetVersion', 'int', ['_Out_ int *']);
   if (runtime?.(out) === 0) platform.cuda = cudaVersion(out[0]!);
-  const driver = load(CUDA_DRIVER);
+  const driver = await load(CUDA_DRIVER);
   if (driver?.func('cuInit', 'int', ['uint32_t'])(0) === 0) {
     const attribute = driver.func('cuDeviceGetAttribute', 'int', ['_Out_ int *', 'int', 'int']);
     const ask = (which: number) => (attribute(out, which, 0) === 0 ? out[0]! : undefined);

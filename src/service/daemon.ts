@@ -13,15 +13,14 @@ import { MqttPublisher } from '../alerts/publisher.js';
 import { type CommandName, statsMessage, statusMessage, type Topics, topics } from '../alerts/schema.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
-import type { RuntimeOptions } from '../detect/provider-opener.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { EdgeError, EXIT, errno, fromPlainError } from '../types/errors.js';
-import { PROVIDERS } from '../types/provider.js';
 import { onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
 import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.js';
 import { ClockWatch } from './clock.js';
 import type { Logger } from './log.js';
+import { runtimeOptions } from './runtime-options.js';
 import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
 import { SystemdNotifier } from './systemd.js';
 
@@ -412,23 +411,6 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       ...(camera.sensor.settleSeconds === undefined ? {} : { settleMs: camera.sensor.settleSeconds * 1000 }),
     },
     ...(config.alerts.chip.enabled && { chipSide: config.alerts.chip.side }),
-  };
-}
-
-/** What the configuration says of the run time, as the detector takes it. */
-export function runtimeOptions({ runtime, detector }: Pick<EdgeConfig, 'runtime' | 'detector'>): RuntimeOptions {
-  const { buildMinutes, retryMinSeconds, retryMaxSeconds, tensorrtOptions = [], cudaOptions = [], ...rest } = runtime;
-  const table = (options: { name: string; value: string }[]) =>
-    Object.fromEntries(options.map(({ name, value }) => [name, value]));
-  return {
-    providers: PROVIDERS,
-    ...rest,
-    backend: detector.backend,
-    buildTimeoutMs: buildMinutes * 60_000,
-    retryMinMs: retryMinSeconds * 1000,
-    retryMaxMs: retryMaxSeconds * 1000,
-    tensorrtOptions: table(tensorrtOptions),
-    cudaOptions: table(cudaOptions),
   };
 }
 

@@ -1,3 +1,4 @@
+import { renameSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -21,7 +22,7 @@ import { buildFakeLibrary, buildFakePlatform, FAKE_TRTEXEC } from '../fakes/onnx
 import { compileModule } from './compile.js';
 
 // The real opener, runner, cache and builder process against a fake ONNX Runtime with TensorRT (test/fakes/onnxruntime), whose script is
-// in the environment that the builder inherits.
+// a file that the builder's process reads too.
 
 const manifest = await readManifest(BUNDLED_MANIFEST);
 const model = {
@@ -55,10 +56,11 @@ beforeAll(async () => {
     answer,
     Buffer.concat([heat, new Float32Array(heat.length).fill(logSigma)].map((a) => Buffer.from(a.buffer))),
   );
-  process.env.FAKE_ORT_ANSWER = answer;
+  script.FAKE_ORT_ANSWER = answer;
+  process.env.FAKE_ORT_SCRIPT = path.join(dir, 'script');
 }, 180_000);
 afterAll(async () => {
-  delete process.env.FAKE_ORT_ANSWER;
+  delete process.env.FAKE_ORT_SCRIPT;
   await child?.remove();
   await rm(dir, { recursive: true });
 });
@@ -66,13 +68,26 @@ beforeEach(() => {
   count++;
   cacheDirectory = path.join(dir, `cache${count}`);
   log = path.join(dir, `log${count}`);
-  process.env.FAKE_ORT_LOG = log;
+  for (const name of Object.keys(script)) if (name !== 'FAKE_ORT_ANSWER') delete script[name];
+  set({ FAKE_ORT_LOG: log });
 });
 afterEach(() => {
-  for (const name of Object.keys(process.env)) {
-    if (/^FAKE_/.test(name) && name !== 'FAKE_ORT_ANSWER') delete process.env[name];
-  }
+  delete process.env.FAKE_TRTEXEC;
+  delete process.env.FAKE_TRTEXEC_LOG;
 });
+
+/** What the fake library is to do from now on; undefined: no more. */
+const script: Record<string, string> = {};
+function set(change: Record<string, string | undefined>): void {
+  for (const [name, value] of Object.entries(change)) {
+    if (value === undefined) delete script[name];
+    else script[name] = value;
+  }
+  const file = path.join(dir, 'script');
+  const text = Object.entries(script).map(([name, value]) => `${name}=${value}\n`);
+  writeFileSync(`${file}.new`, text.join(''));
+  renameSync(`${file}.new`, file);
+}
 
 function options(change: Partial<RuntimeOptions> = {}): RuntimeOptions {
   return {
@@ -173,7 +188,7 @@ describe('an engine built by the library', () => {
   test('that does not load is deleted and built once more, not for ever', async () => {
     const one = opener();
     await one.build(await pending(one));
-    process.env.FAKE_ORT_REFUSES_ENGINE = 'TensorRT EP could not deserialize engine from cache';
+    set({ FAKE_ORT_REFUSES_ENGINE: 'TensorRT EP could not deserialize engine from cache' });
     const again = await pending(one);
     expect(again.because).toContain('could not deserialize');
     await one.build(again);
@@ -181,14 +196,14 @@ describe('an engine built by the library', () => {
       code: 'PROVIDER_UNAVAILABLE',
       message: expect.stringContaining('could not deserialize'),
     });
-    delete process.env.FAKE_ORT_REFUSES_ENGINE;
+    set({ FAKE_ORT_REFUSES_ENGINE: undefined });
     await (await opened(one)).backend.close();
   });
 
   test('that computes something else never serves', async () => {
     const one = opener();
     await one.build(await pending(one));
-    process.env.FAKE_ORT_WRONG = '0.1';
+    set({ FAKE_ORT_WRONG: '0.1' });
     const again = await pending(one);
     expect(again.because).toContain('computes something else');
     await expect(one.build(again)).rejects.toMatchObject({ code: 'GOLDEN_MISMATCH' });
@@ -218,10 +233,10 @@ describe('a build that goes wrong', () => {
     ],
     ['a crash', { FAKE_ORT_CRASH: 'session' }, 'ENGINE_BUILD_CRASHED', /SIGSEGV/],
     ['a crash on the first frame', { FAKE_ORT_CRASH: 'run' }, 'ENGINE_BUILD_CRASHED', /SIGSEGV/],
-  ])('%s: says why, leaves nothing behind, and this process lives', async (_, script, code, words) => {
+  ])('%s: says why, leaves nothing behind, and this process lives', async (_, fault, code, words) => {
     const one = opener();
     const wanted = await pending(one);
-    Object.assign(process.env, script);
+    set(fault);
     const error = await one.build(wanted).catch((e) => e);
     expect(error.message).toMatch(words);
     expect(error.code).toMatch(new RegExp(`^(${code})$`));
@@ -229,14 +244,15 @@ describe('a build that goes wrong', () => {
   });
 
   test('too slow: its process is ended; stopped: likewise', async () => {
-    process.env.FAKE_ORT_BUILD_MS = '60000';
+    set({ FAKE_ORT_BUILD_MS: '60000' });
     const slow = opener({ buildTimeoutMs: 1500 });
     await expect(slow.build(await pending(slow))).rejects.toMatchObject({
       code: 'ENGINE_BUILD_FAILED',
       message: expect.stringContaining('longer than 2 s'),
     });
     const stop = new AbortController();
-    const stopped = slow.build(await pending(slow), { signal: stop.signal, onPhase: () => stop.abort() });
+    const patient = opener();
+    const stopped = patient.build(await pending(patient), { signal: stop.signal, onPhase: () => stop.abort() });
     await expect(stopped).rejects.toMatchObject({ message: expect.stringContaining('stopped') });
     expect(await readdir(cacheDirectory)).toEqual([]);
   });
@@ -307,7 +323,7 @@ describe('an engine built by trtexec', () => {
 
 describe('the whole ladder', () => {
   test('serves on the CPU while it builds, swaps, falls back when TensorRT fails, and comes back', async () => {
-    process.env.FAKE_ORT_BUILD_MS = '300';
+    set({ FAKE_ORT_BUILD_MS: '300' });
     const changes: ProviderChange[] = [];
     const runtime = options({ providers: ['tensorrt', 'cpu'] });
     const runner = new ModelRunner(opener({ providers: ['tensorrt', 'cpu'] }), {
@@ -332,7 +348,7 @@ describe('the whole ladder', () => {
       expect(runner.status()).toMatchObject({ provider: 'cpu', build: { provider: 'tensorrt' } });
       await until('tensorrt');
       expect(served.length).toBeGreaterThan(1);
-      process.env.FAKE_ORT_RUN_FAILS = 'CUDA failure 700: an illegal memory access was encountered';
+      set({ FAKE_ORT_RUN_FAILS: 'CUDA failure 700: an illegal memory access was encountered' });
       expect((await frame()).length).toBe(60 * 80);
       expect(runner.status()).toMatchObject({
         provider: 'cpu',
@@ -341,7 +357,7 @@ describe('the whole ladder', () => {
           { provider: 'tensorrt', code: 'PROVIDER_FAILED', reason: expect.stringContaining('CUDA failure 700') },
         ],
       });
-      delete process.env.FAKE_ORT_RUN_FAILS;
+      set({ FAKE_ORT_RUN_FAILS: undefined });
       await until('tensorrt');
       expect(runner.status().refused).toEqual([]);
       expect(changes.map((c) => c.kind).filter((kind) => kind !== 'progress')).toEqual([
@@ -360,7 +376,7 @@ describe('the whole ladder', () => {
   });
 
   test('two cameras build one engine once', async () => {
-    process.env.FAKE_ORT_BUILD_MS = '200';
+    set({ FAKE_ORT_BUILD_MS: '200' });
     const [one, two] = [opener(), opener()];
     const [a, b] = [await pending(one), await pending(two)];
     expect(a.key).toBe(b.key);

@@ -5,7 +5,8 @@
 // The network that it "runs" adds nothing: it reads the answer of the golden frame from the file that FAKE_ORT_ANSWER names
 // (float32: heat, then logsig), whatever the input.
 //
-// Script, by environment variables (read at each call, so that a test may change them):
+// Script: lines NAME=value of the file that the environment variable FAKE_ORT_SCRIPT names, read at each call, so that a test may change
+// them (the environment itself must not be changed while another thread reads it):
 //   FAKE_ORT_LOG            file that every append, option and session is written to, a line each
 //   FAKE_ORT_APPEND_FAILS   message with which appending a GPU provider fails
 //   FAKE_ORT_SESSION_FAILS  message with which a session on a GPU fails
@@ -48,8 +49,13 @@ struct ProviderOptions { std::map<std::string, std::string> options; };
 std::mutex log_mutex;
 
 std::string env(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
+  static const char* file = std::getenv("FAKE_ORT_SCRIPT");
+  if (!file) return "";
+  const std::string start = std::string(name) + "=";
+  std::ifstream script(file);
+  for (std::string line; std::getline(script, line);)
+    if (line.compare(0, start.size(), start) == 0) return line.substr(start.size());
+  return "";
 }
 
 void note(const std::string& line) {
