@@ -4,6 +4,7 @@ import { type CommandEntry, main } from './commands/shared.js';
 /** In the order of the help. */
 const COMMANDS: readonly CommandEntry[] = [
   { name: 'run', load: () => import('./commands/run.js') },
+  { name: 'health', load: () => import('./commands/health.js') },
   { name: 'demo', load: () => import('./commands/demo.js') },
   { name: 'detect', load: () => import('./commands/detect.js') },
   { name: 'eval', load: () => import('./commands/eval.js') },

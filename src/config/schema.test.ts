@@ -86,6 +86,7 @@ describe('the schema', () => {
       embeddedBroker: { host: '127.0.0.1', port: 1883 },
       log: { level: 'info' },
       topicPrefix: 'irst',
+      version: 1,
     } satisfies EdgeConfig);
     expect(configSchema.parse({ cameras: [{ id: 's', source: { kind: 'synthetic' } }] }).cameras[0]?.source).toEqual({
       kind: 'synthetic',

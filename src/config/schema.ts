@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { BACKENDS, PROVIDERS } from '../types/provider.js';
+import { CONFIG_VERSION } from './version.js';
 
 // The one source of the configuration's types, defaults, checks and JSON Schema. Every key has a description, with its unit.
 //
@@ -844,6 +845,12 @@ const outputs = z
 
 export const configSchema = z
   .strictObject({
+    version: z
+      .literal(CONFIG_VERSION)
+      .default(CONFIG_VERSION)
+      .describe(
+        'Version of the keys (1, no unit). A program that is newer reads older ones; an older one refuses newer ones.',
+      ),
     device: z
       .strictObject({
         id: id.default('irst-edge').describe('Name of this device; stands in every topic.'),
@@ -867,6 +874,10 @@ export const configSchema = z
     stateDirectory: path(
       'Folder of this program alone, in which events wait for the broker across restarts. Relative to this file. ' +
         'Default: $STATE_DIRECTORY (systemd), else none, and events wait in memory.',
+    ).exactOptional(),
+    runtimeDirectory: path(
+      'Folder of this program alone, in which it says every second how it does, for irst-edge health. Relative to this file. ' +
+        'Default: $RUNTIME_DIRECTORY (systemd), else none.',
     ).exactOptional(),
     topicPrefix: z
       .string()
