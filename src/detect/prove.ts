@@ -13,7 +13,9 @@ const SIDE = 64;
  */
 export async function proveModel(options: DetectorOptions): Promise<ModelIdentity> {
   const manifest = await readManifest(options.manifest);
-  const file = chooseFile(manifest, SIDE, SIDE, options.precision);
+  // On a CPU, `auto` is FP32.
+  const precision = options.precision === 'auto' ? 'fp32' : options.precision;
+  const file = chooseFile(manifest, SIDE, SIDE, precision);
   const model = await loadModel(options.manifest, manifest, file);
   const least = paddedSize(manifest, SIDE, SIDE);
   const size = { width: file.width ?? least.width, height: file.height ?? least.height };
