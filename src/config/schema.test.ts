@@ -78,6 +78,7 @@ describe('the schema', () => {
       },
       embeddedBroker: { host: '127.0.0.1', port: 1883 },
       log: { level: 'info' },
+      security: { untrustedFiles: 'warn' },
       topicPrefix: 'irst',
     } satisfies EdgeConfig);
     expect(configSchema.parse({ cameras: [{ id: 's', source: { kind: 'synthetic' } }] }).cameras[0]?.source).toEqual({

@@ -10,6 +10,8 @@ export interface DetectorOptions {
   manifest: string;
   precision: 'fp32' | 'fp16';
   threads: number;
+  /** minisign public key with which the manifest must be signed; absent: it need not be. */
+  publicKey?: string;
 }
 
 /** Time a stage took, ms. */
@@ -34,7 +36,7 @@ export class Detector {
 
   /** Loads and proves the model for frames of one size. @throws EdgeError MODEL_* */
   static async create(options: DetectorOptions, size: Size): Promise<Detector> {
-    const manifest = await readManifest(options.manifest);
+    const manifest = await readManifest(options.manifest, options.publicKey);
     const file = chooseFile(manifest, size.width, size.height, options.precision);
     const model = await loadModel(options.manifest, manifest, file);
     const least = paddedSize(manifest, size.width, size.height);

@@ -393,6 +393,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       // FP16 on a CPU is converted back and forth: slower, and no more exact.
       precision: config.detector.precision === 'auto' ? 'fp32' : config.detector.precision,
       threads: config.detector.threads,
+      ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),
     },
     ...(threshold === undefined ? {} : { threshold }),
     tracker: config.tracker,
