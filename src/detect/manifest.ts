@@ -72,11 +72,15 @@ export async function readManifest(manifestPath: string, publicKey?: string): Pr
   try {
     data = JSON.parse(content.toString('utf8'));
   } catch (cause) {
-    throw new EdgeError('MODEL_MANIFEST_INVALID', `${manifestPath} is not JSON: ${(cause as Error).message}`, {
-      hint: 'give the manifest.json that the training export wrote',
-      exitCode: EXIT.dataError,
-      cause,
-    });
+    throw new EdgeError(
+      'MODEL_MANIFEST_INVALID',
+      `${manifestPath} is not JSON: ${(cause as Error).message.replaceAll(/\s+/g, ' ')}`,
+      {
+        hint: 'give the manifest.json that the training export wrote',
+        exitCode: EXIT.dataError,
+        cause,
+      },
+    );
   }
   const parsed = manifestSchema.safeParse(data);
   if (parsed.success) return parsed.data;
