@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const npm = spawnSync(
   'npm',
-  ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--omit', 'dev', '--package-lock-only'],
+  ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--package-lock-only'],
   { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 },
 );
 if (npm.status !== 0) {
@@ -20,6 +20,19 @@ if (npm.status !== 0) {
 const bom = JSON.parse(npm.stdout);
 // npm takes the name of the folder.
 bom.metadata.component.name = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).name;
+
+// `--omit dev` leaves out more than development tools: a package that one of those wants too is missed. The lock file knows.
+const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+const shipped = new Set(
+  Object.entries(lock.packages)
+    .filter(([path, { dev }]) => path !== '' && !dev)
+    .map(([path, { version }]) => `${path.split('node_modules/').at(-1)}@${version}`),
+);
+bom.components = bom.components.filter(({ name, version }) => shipped.has(`${name}@${version}`));
+const refs = new Set([bom.metadata.component['bom-ref'], ...bom.components.map((component) => component['bom-ref'])]);
+bom.dependencies = bom.dependencies
+  .filter(({ ref }) => refs.has(ref))
+  .map((entry) => ({ ...entry, dependsOn: entry.dependsOn.filter((ref) => refs.has(ref)) }));
 
 // npm knows packages only; the models are shipped too.
 const manifest = JSON.parse(readFileSync(join(root, 'models/manifest.json'), 'utf8'));

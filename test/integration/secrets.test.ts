@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { connectAsync, type MqttClient } from 'mqtt';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { freePort } from '../../src/util/ports.js';
 import { startMosquitto } from './mosquitto.js';
 
@@ -21,6 +21,9 @@ const SECRETS = [IN_FILE, IN_URL, IN_STREAM, WRONG, 'BEGIN PRIVATE'];
 
 /** Debian puts mosquitto's programs where a user's PATH does not look. */
 const ENV = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` };
+
+// The programs are started many times over.
+vi.setConfig({ testTimeout: 240_000 });
 
 let folder: string;
 const ends: (() => unknown)[] = [];
@@ -72,7 +75,7 @@ function run(config: string, env: Record<string, string> = {}): Running {
 }
 
 async function until(what: string, done: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 20_000; !done(); await delay(50)) {
+  for (const deadline = Date.now() + 60_000; !done(); await delay(50)) {
     if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
   }
 }
