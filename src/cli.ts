@@ -12,6 +12,7 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'watch', load: () => import('./commands/watch.js') },
   { name: 'doctor', load: () => import('./commands/doctor.js') },
   { name: 'probe', load: () => import('./commands/probe.js') },
+  { name: 'model', load: () => import('./commands/model.js') },
   { name: 'event-schema', load: () => import('./commands/event-schema.js') },
   { name: 'config', load: () => import('./commands/config.js') },
 ];

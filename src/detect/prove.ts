@@ -12,7 +12,7 @@ const SIDE = 64;
  * @throws EdgeError MODEL_*
  */
 export async function proveModel(options: DetectorOptions): Promise<ModelIdentity> {
-  const manifest = await readManifest(options.manifest);
+  const manifest = await readManifest(options.manifest, options.publicKey);
   // On a CPU, `auto` is FP32.
   const precision = options.precision === 'auto' ? 'fp32' : options.precision;
   const file = chooseFile(manifest, SIDE, SIDE, precision);

@@ -405,7 +405,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       delay(left, undefined, { signal: timer.signal }).catch(() => {}),
     ]);
     this.health?.remove();
-    const hung = outcomes.includes('hung');
+    // On a busy machine a thread may end a little late, while the links were stopped.
+    const hung = outcomes.includes('hung') && this.cameras.some((camera) => camera.alive);
     if (hung) this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
     return hung ? 'hung' : 'stopped';
   }
@@ -589,6 +590,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       precision: config.detector.precision,
       threads: config.detector.threads,
       runtime: runtimeOptions(config),
+      ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),
     },
     ...(threshold === undefined ? {} : { threshold }),
     tracker: config.tracker,

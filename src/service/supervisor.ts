@@ -151,6 +151,11 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     return this.state === 'ended' || this.state === 'failed';
   }
 
+  /** Its thread is there, whatever it does. */
+  get alive(): boolean {
+    return this.worker !== undefined;
+  }
+
   /** The error that ended the camera for good. */
   get failure(): PlainError | undefined {
     return this.state === 'failed' ? this.lastError : undefined;
