@@ -1,46 +1,8 @@
 // npm run test:vm: capture on a real kernel. docs/testing-vm.md
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import sharp from 'sharp';
-import { copyProject, main, ROOT } from './harness.mjs';
-
-/** The sender's picture: the smallest one that HDMI knows. The clip stands in its top left corner. */
-const canvas = { width: 640, height: 480 };
-const picture = { width: 320, height: 256 };
-/** 8-bit pictures as 14-bit counts. */
-const SCALE = 64;
-
-/** The thermal clip as the sender plays it, and what the program finds in each of its frames here. */
-async function clip(folder) {
-  const { ImageDetector, stillFrame } = await import('../../dist/eval/evaluate.js');
-  const { BUNDLED_MANIFEST } = await import('../../dist/detect/manifest.js');
-  const from = path.join(ROOT, 'test/fixtures/drone-sky');
-  const names = readdirSync(from)
-    .filter((name) => name.endsWith('.png'))
-    .sort();
-  const finder = new ImageDetector({ manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 2 });
-  const frames = [];
-  const played = [];
-  for (const [index, name] of names.entries()) {
-    const { data } = await sharp(readFileSync(path.join(from, name)))
-      .greyscale()
-      .raw()
-      .toBuffer({ resolveWithObject: true });
-    const counts = Uint16Array.from(data, (grey) => grey * SCALE);
-    const found = await finder.find(stillFrame(index, { ...picture, bits: 16, data: counts }));
-    frames.push({ name, detections: found.map(({ x, y, score }) => ({ x, y, score })) });
-    const whole = new Uint16Array(canvas.width * canvas.height).fill(counts[0]);
-    for (let y = 0; y < picture.height; y++) {
-      whole.set(counts.subarray(y * picture.width, (y + 1) * picture.width), y * canvas.width);
-    }
-    played.push(Buffer.from(whole.buffer));
-  }
-  await finder.close();
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(path.join(folder, 'first.raw'), played[0]);
-  writeFileSync(path.join(folder, 'frames.raw'), Buffer.concat(played));
-  writeFileSync(path.join(folder, 'expected.json'), JSON.stringify({ canvas, picture, frames }));
-}
+import { writeClip } from './clip.mjs';
+import { copyProject, main } from './harness.mjs';
 
 await main({
   name: 'camera',
@@ -48,8 +10,15 @@ await main({
   limitMs: 30 * 60_000,
   fill: async (tree) => {
     copyProject(path.join(tree, 'irst-edge'));
-    await clip(path.join(tree, 'play'));
+    await writeClip(path.join(tree, 'play'));
     const only = process.env.VM_ONLY ? `export VM_ONLY='${process.env.VM_ONLY}'\n` : '';
-    writeFileSync(path.join(tree, 'run'), `${only}exec /payload/bin/node /payload/test/camera.mjs\n`);
+    writeFileSync(
+      path.join(tree, 'run'),
+      `${only}export PATH=/payload/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+ip link set lo up
+modprobe virtio_console
+node /payload/test/camera.mjs
+`,
+    );
   },
 });

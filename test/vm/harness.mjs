@@ -131,13 +131,11 @@ export async function payload(name, fill) {
 export function copyProject(to) {
   const skip = developmentOnly();
   mkdirSync(to, { recursive: true });
-  for (const part of [
-    'package.json',
-    'dist',
-    'models',
-    'native/build/Release/irst_edge.node',
-    'test/fixtures/drone-sky',
-  ]) {
+  const addon = ['native/build/Release/irst_edge.node', 'prebuilds/linux-x64/irst_edge.node'].find((file) =>
+    existsSync(path.join(ROOT, file)),
+  );
+  if (addon === undefined) throw new CannotRun('the addon is not built. Run: npm run build:native');
+  for (const part of ['package.json', 'dist', 'models', addon, 'test/fixtures/drone-sky']) {
     cpSync(path.join(ROOT, part), path.join(to, part), {
       recursive: true,
       filter: (from) => !/\/models\/(training|.*\/\.venv)(\/|$)/.test(from),
@@ -154,6 +152,9 @@ export function copyProject(to) {
   });
 }
 
+/** Without systemd, which takes most of the time of a boot: the payload's script is the first process. */
+const BARE = 'init=/bin/sh -- -c "mount -o ro /dev/vdb /payload && sh /payload/run; sleep 1000"';
+
 /** One qemu process. `start`, then read `messages`; `reset` is a power cut; `stop` ends it. */
 export class Guest {
   #qemu;
@@ -165,8 +166,8 @@ export class Guest {
   /** What the serial console printed. */
   console = '';
 
-  constructor({ image, disk, memory = 2048, extra = [] }) {
-    Object.assign(this, { image, disk, memory, extra });
+  constructor({ image, disk, memory = 2048, systemd = false }) {
+    Object.assign(this, { image, disk, memory, systemd });
   }
 
   async start() {
@@ -187,14 +188,16 @@ export class Guest {
         'none',
       ],
       ...['-kernel', path.join(this.image, 'vmlinuz'), '-initrd', path.join(this.image, 'initrd.img')],
-      ...['-append', 'root=/dev/vda rw console=ttyS0 mitigations=off quiet systemd.show_status=0 loglevel=4'],
+      ...[
+        '-append',
+        `root=/dev/vda rw console=ttyS0 mitigations=off quiet loglevel=4 ${this.systemd ? 'systemd.show_status=0' : BARE}`,
+      ],
       // A snapshot: what the guest writes is kept over a reset and forgotten at the end.
       ...['-drive', `file=${path.join(this.image, 'disk.img')},if=virtio,format=raw,snapshot=on,cache=unsafe`],
       ...['-drive', `file=${this.disk},if=virtio,format=raw,readonly=on`],
       ...['-serial', `file:${at('console')}`, '-monitor', 'none', '-qmp', `unix:${at('qmp')},server=on,wait=off`],
       ...['-device', 'virtio-serial', '-chardev', `socket,id=report,path=${at('report')},server=on,wait=off`],
       ...['-device', 'virtserialport,chardev=report,name=irst.report'],
-      ...this.extra,
     ];
     this.#qemu = spawn('nice', ['-n', '10', 'qemu-system-x86_64', ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
     let complaint = '';
@@ -287,8 +290,8 @@ async function connect(file, ended) {
  * too long, or the limit is over.
  * @returns {Promise<object>} the report
  */
-export async function runGuest({ title, image, disk, limitMs, silentMs = 1_200_000, log, memory, extra }) {
-  const guest = new Guest({ image, disk, memory, extra });
+export async function runGuest({ title, image, disk, limitMs, silentMs = 1_200_000, log, memory, systemd }) {
+  const guest = new Guest({ image, disk, memory, systemd });
   const started = performance.now();
   const report = { title, startedAt: new Date().toISOString(), bootSeconds: [], checks: [], notes: [], guest: {} };
   const seconds = () => (performance.now() - started) / 1000;
@@ -370,7 +373,7 @@ export function writeReport(report, folder) {
 }
 
 /** A VM test from the outside: its prerequisites, its report, its exit code. */
-export async function main({ name, title, limitMs, fill, memory, extra }) {
+export async function main({ name, title, limitMs, fill, memory, systemd }) {
   const log = (text) => console.log(`[${name}] ${text}`);
   const options = process.argv.slice(2);
   const out = path.resolve(
@@ -382,7 +385,7 @@ export async function main({ name, title, limitMs, fill, memory, extra }) {
     const image = await guestImage(log);
     disk = await payload(name, fill);
     log(`payload of ${Math.round(statSync(disk).size / 1e6)} MB; booting without KVM`);
-    const report = await runGuest({ title, image, disk, limitMs, log, memory, extra });
+    const report = await runGuest({ title, image, disk, limitMs, log, memory, systemd });
     writeReport(report, out);
     log(`report: ${path.relative(process.cwd(), out)}/report.txt and report.json`);
     console.log(`${report.passed} passed, ${report.failed} failed`);
