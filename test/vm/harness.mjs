@@ -152,8 +152,11 @@ export function copyProject(to) {
   });
 }
 
-/** Without systemd, which takes most of the time of a boot: the payload's script is the first process. */
-const BARE = 'init=/bin/sh -- -c "mount -o ro /dev/vdb /payload && sh /payload/run; sleep 1000"';
+/**
+ * Without systemd, which takes most of the time of a boot: the payload's script is the first process. The initramfs reads each word, so
+ * that "ro" must not be one.
+ */
+const BARE = 'init=/bin/sh -- -c "mount -r /dev/vdb /payload && sh /payload/run; sleep 1000"';
 
 /** One qemu process. `start`, then read `messages`; `reset` is a power cut; `stop` ends it. */
 export class Guest {

@@ -31,6 +31,7 @@ async function versions() {
 /** A picture that stands still: nothing is written into it. */
 async function still(pattern, node = video.webcam) {
   await set(node, { osd_text_mode: await menuItem(node, 'osd_text_mode', 'None') });
+  await set(node, { quantization: await menuItem(node, 'quantization', 'Limited Range') });
   await set(node, { test_pattern: await menuItem(node, 'test_pattern', pattern) });
 }
 

@@ -42,6 +42,8 @@ export class Daemon {
     await until('the broker of irst-edge', 60, () => {
       if (!this.process.running) throw new Error(`irst-edge ended: ${this.process.output}`);
       return /embedded broker listens/.test(this.process.output);
+    }).catch((error) => {
+      throw new Error(`${error.message}; it said: ${this.process.output.slice(-2000)}`);
     });
     this.mqtt = await Subscriber.connect(mqtt, this.url);
   }
