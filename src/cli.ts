@@ -10,7 +10,9 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'eval', load: () => import('./commands/eval.js') },
   { name: 'bench', load: () => import('./commands/bench.js') },
   { name: 'watch', load: () => import('./commands/watch.js') },
+  { name: 'doctor', load: () => import('./commands/doctor.js') },
   { name: 'probe', load: () => import('./commands/probe.js') },
+  { name: 'model', load: () => import('./commands/model.js') },
   { name: 'event-schema', load: () => import('./commands/event-schema.js') },
   { name: 'config', load: () => import('./commands/config.js') },
 ];

@@ -7,6 +7,7 @@ import type { PlainError } from '../types/errors.js';
 import type { CaptureTransition, DropReason, FrameSensor, SourceInfo } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { Crop, FramePicture, FramePictureOptions } from '../types/picture.js';
+import type { ProviderChange, ProviderStatus } from '../types/provider.js';
 import type { TrackUpdate } from '../types/track.js';
 
 /** What a camera's worker is started with. */
@@ -85,6 +86,8 @@ export type WorkerEvent =
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
+  /** What runs the network took a step; also before `ready`. `model`: what runs from the next frame on. */
+  | { type: 'provider'; change: ProviderChange; status: ProviderStatus; model?: ModelIdentity }
   /** The source's device took a step; also before `ready`. */
   | { type: 'capture'; transition: CaptureTransition }
   /** A frame was dropped because of this; at most one of a code in ten seconds. */

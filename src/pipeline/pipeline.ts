@@ -1,6 +1,6 @@
 import { createSource } from '../capture/create-source.js';
 import { SensorMonitor } from '../capture/sensor-monitor.js';
-import { Detector } from '../detect/detector.js';
+import { Detector, type DetectorHooks } from '../detect/detector.js';
 import { proveModel } from '../detect/prove.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import type { CaptureTransition, DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
@@ -26,6 +26,7 @@ export interface PipelineParts {
   createDetector(
     job: CameraJob,
     info: SourceInfo,
+    hooks: DetectorHooks,
   ): Promise<Pick<Detector, 'run' | 'close' | 'manifest' | 'identity' | 'provider' | 'library'>>;
   /** Before a source that may be waited for. */
   proveModel?(job: CameraJob): Promise<ModelIdentity>;
@@ -33,7 +34,7 @@ export interface PipelineParts {
 
 const REAL_PARTS: PipelineParts = {
   createSource: (job, onFault, onTransition) => createSource(job.source, { onFault, onTransition }),
-  createDetector: (job, info) => Detector.create(job.detector, info),
+  createDetector: (job, info, hooks) => Detector.create(job.detector, info, hooks),
   proveModel: (job) => proveModel(job.detector),
 };
 
@@ -135,7 +136,13 @@ export class Pipeline {
     }
     const info = await source.start(signal);
     if (signal.aborted) return;
-    const detector = await this.parts.createDetector(this.job, info);
+    let running: Awaited<ReturnType<PipelineParts['createDetector']>> | undefined;
+    const detector = await this.parts.createDetector(this.job, info, {
+      onChange: (change, status) =>
+        this.emit({ type: 'provider', change, status, ...(running && { model: running.identity }) }),
+      signal,
+    });
+    running = detector;
     try {
       this.modelThreshold = detector.manifest.decode.threshold;
       this.threshold ??= this.modelThreshold;

@@ -10,6 +10,7 @@ import {
   type EventMessage,
   isoTime,
   type Picture,
+  runtimeState,
   type SensorState,
   type Severity,
   type Snapshot,
@@ -202,6 +203,7 @@ export class CameraReporter {
       enabled: this.engine.enabled,
       ...(threshold === undefined ? {} : { threshold }),
       ...(what?.profile === undefined ? {} : { cameraProfile: what.profile }),
+      ...(this.supervisor.runtime && { runtime: runtimeState(this.supervisor.runtime) }),
       ...(this.supervisor.capture && { capture: captureState(this.supervisor.capture) }),
       ...(sensor === undefined || watched === undefined
         ? {}
@@ -226,10 +228,13 @@ export class CameraReporter {
   }
 
   stats(): CameraStats {
-    const { fps, frames } = this.supervisor.status();
+    const { fps, frames, provider } = this.supervisor.status();
+    const { runtime } = this.supervisor;
     const { tracks, updates } = this.counters();
     return {
       camera: this.id,
+      ...(provider === undefined ? {} : { provider }),
+      ...(runtime && { demotions: runtime.demotions }),
       ...(fps === undefined ? {} : { fps }),
       ...(frames === undefined ? {} : { frames }),
       invalidCells: this.supervisor.counters().invalidCells,

@@ -25,6 +25,7 @@ import { HEALTH_VERSION, type Health, HealthFile } from './health.js';
 import type { Logger } from './log.js';
 import type { Judgement } from './progress.js';
 import { planReload } from './reload.js';
+import { runtimeOptions } from './runtime-options.js';
 import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
 import { SystemdNotifier } from './systemd.js';
 import { Watchdog } from './watchdog.js';
@@ -404,7 +405,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       delay(left, undefined, { signal: timer.signal }).catch(() => {}),
     ]);
     this.health?.remove();
-    const hung = outcomes.includes('hung');
+    // On a busy machine a thread may end a little late, while the links were stopped.
+    const hung = outcomes.includes('hung') && this.cameras.some((camera) => camera.alive);
     if (hung) this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
     return hung ? 'hung' : 'stopped';
   }
@@ -432,6 +434,14 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       // A camera that is waited for says so once a step; the attempts themselves are for who looks closely.
       log[to === 'opening' ? 'debug' : well ? 'info' : 'warn']({ from, to, ...(!well && { code, hint }) }, reason);
       if (to !== 'opening') reporter.state();
+    });
+    camera.on('provider', (change) => {
+      const { kind, provider, message, code, hint } = change;
+      log[kind === 'demoted' ? 'warn' : 'info']({ provider, step: kind, ...(code && { code, hint }) }, message);
+      const { provider: serving, build } = camera.runtime ?? {};
+      const line = build === undefined ? `on ${serving ?? 'nothing yet'}` : message;
+      this.systemd.status(`${id}: ${line}`);
+      reporter.state();
     });
     camera.on('fault', (reason, error) => {
       log.warn({ code: error.code, hint: error.hint, dropped: reason }, error.message);
@@ -577,9 +587,10 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
     source: sourceOptions(config, camera),
     detector: {
       manifest: config.detector.model ?? BUNDLED_MANIFEST,
-      // FP16 on a CPU is converted back and forth: slower, and no more exact.
-      precision: config.detector.precision === 'auto' ? 'fp32' : config.detector.precision,
+      precision: config.detector.precision,
       threads: config.detector.threads,
+      runtime: runtimeOptions(config),
+      ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),
     },
     ...(threshold === undefined ? {} : { threshold }),
     tracker: config.tracker,

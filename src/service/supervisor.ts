@@ -7,6 +7,7 @@ import { EdgeError, EXIT, type PlainError, toPlainError } from '../types/errors.
 import type { CaptureTransition, DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { FramePicture, FramePictureOptions } from '../types/picture.js';
+import type { ProviderChange, ProviderStatus } from '../types/provider.js';
 import { type Judgement, judgeWorker, type WorkerLimits, type WorkerProgress } from './progress.js';
 
 const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
@@ -48,6 +49,8 @@ interface SupervisorEvents {
   fault: [reason: DropReason, error: PlainError];
   /** The source's device took a step. */
   capture: [transition: CaptureTransition];
+  /** What runs the network took a step. */
+  provider: [change: ProviderChange];
   /** The worker failed and will be restarted after `delayMs`. */
   restart: [error: PlainError, delayMs: number];
 }
@@ -74,6 +77,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   threshold: number | undefined;
   /** The last step of the source's device, where it has one. */
   capture: CaptureTransition | undefined;
+  /** What runs the network, and why nothing better does, as of the last step. */
+  runtime: ProviderStatus | undefined;
   private wantedThreshold: number | null | undefined;
   private requests = 0;
   private readonly waiting = new Map<number, (value: number | undefined) => void>();
@@ -144,6 +149,11 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
 
   get done(): boolean {
     return this.state === 'ended' || this.state === 'failed';
+  }
+
+  /** Its thread is there, whatever it does. */
+  get alive(): boolean {
+    return this.worker !== undefined;
   }
 
   /** The error that ended the camera for good. */
@@ -286,6 +296,14 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
         case 'counters':
           this.current = event.counters;
           break;
+        case 'provider':
+          this.runtime = event.status;
+          if (this.identity !== undefined && event.model !== undefined) {
+            const { provider = this.identity.provider, library = this.identity.library } = event.status;
+            this.identity = { ...this.identity, model: event.model, provider, library };
+          }
+          this.emit('provider', event.change);
+          break;
         case 'capture':
           this.capture = event.transition;
           this.emit('capture', event.transition);
@@ -313,6 +331,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
       for (const answer of this.waitingPictures.values()) answer(undefined);
       this.waitingPictures.clear();
       this.capture = undefined;
+      this.runtime = undefined;
       this.past = sum(this.past, this.current);
       this.current = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
       if (outcome === 'ended') this.finish('ended');
