@@ -5,6 +5,7 @@ import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocum
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { applyEnvironment, type Override } from './environment.js';
 import { ConfigInvalidError, type ConfigIssue } from './issue.js';
+import { migrate } from './migrate.js';
 import { redactText } from './redact.js';
 import type { EdgeConfig } from './schema.js';
 import { formatPath, isMapping, type Path, walk } from './tree.js';
@@ -32,7 +33,7 @@ const LONGEST_FILE = 1024 * 1024;
  *
  * Without `file`: the one that `IRST_EDGE_CONFIG` names, else the first of `DEFAULT_FILES` that is there. Relative paths in the file are
  * relative to its folder, those in variables to the working directory.
- * @throws EdgeError CONFIG_NOT_FOUND, CONFIG_UNREADABLE, CONFIG_SYNTAX, FILE_UNTRUSTED; ConfigInvalidError CONFIG_INVALID
+ * @throws EdgeError CONFIG_NOT_FOUND, CONFIG_UNREADABLE, CONFIG_SYNTAX, CONFIG_TOO_NEW, FILE_UNTRUSTED; ConfigInvalidError CONFIG_INVALID
  */
 export async function loadConfig(file?: string, env: Env = process.env): Promise<LoadedConfig> {
   const { name, text } = await readText(file ?? (env.IRST_EDGE_CONFIG || undefined));
@@ -40,7 +41,7 @@ export async function loadConfig(file?: string, env: Env = process.env): Promise
   const lines = new LineCounter();
   const document = parse(text, name, lines);
 
-  const { raw, overrides, issues } = applyEnvironment(content(document, name), env);
+  const { raw, overrides, issues } = applyEnvironment(migrate(content(document, name), name), env);
   const checked = validate(raw);
   if ('issues' in checked) {
     for (const { parts, ...issue } of checked.issues) {

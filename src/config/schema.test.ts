@@ -30,7 +30,14 @@ describe('the schema', () => {
           sensor: { watch: 'auto', deadPixels: 'replace' },
         },
       ],
-      detector: { precision: 'auto', threads: 2, backend: 'onnxruntime-node' },
+      detector: { precision: 'auto', threads: 2, backend: 'auto' },
+      runtime: {
+        engineBuilder: 'auto',
+        trtexec: '/usr/src/tensorrt/bin/trtexec',
+        buildMinutes: 30,
+        retryMinSeconds: 30,
+        retryMaxSeconds: 3600,
+      },
       tracker: {
         lowScore: 0.2,
         confirmHits: 3,
@@ -80,6 +87,7 @@ describe('the schema', () => {
       log: { level: 'info' },
       security: { untrustedFiles: 'warn' },
       topicPrefix: 'irst',
+      version: 1,
     } satisfies EdgeConfig);
     expect(configSchema.parse({ cameras: [{ id: 's', source: { kind: 'synthetic' } }] }).cameras[0]?.source).toEqual({
       kind: 'synthetic',
