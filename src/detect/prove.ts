@@ -12,8 +12,10 @@ const SIDE = 64;
  * @throws EdgeError MODEL_*
  */
 export async function proveModel(options: DetectorOptions): Promise<ModelIdentity> {
-  const manifest = await readManifest(options.manifest);
-  const file = chooseFile(manifest, SIDE, SIDE, options.precision);
+  const manifest = await readManifest(options.manifest, options.publicKey);
+  // On a CPU, `auto` is FP32.
+  const precision = options.precision === 'auto' ? 'fp32' : options.precision;
+  const file = chooseFile(manifest, SIDE, SIDE, precision);
   const model = await loadModel(options.manifest, manifest, file);
   const least = paddedSize(manifest, SIDE, SIDE);
   const size = { width: file.width ?? least.width, height: file.height ?? least.height };
