@@ -42,7 +42,12 @@ let sessions = 0;
 async function work(count) {
   const end = done + count;
   while (done < end) {
-    const backend = await LibOnnxruntimeBackend.create(library, model, { width: SIDE, height: SIDE, threads: 1, input });
+    const backend = await LibOnnxruntimeBackend.create(library, model, {
+      width: SIDE,
+      height: SIDE,
+      threads: 1,
+      input,
+    });
     sessions++;
     for (let i = 0; i < RUNS_PER_SESSION && done < end; i++, done++) {
       const { heat } = await backend.run(input);
