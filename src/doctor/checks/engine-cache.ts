@@ -1,5 +1,5 @@
 import { type EngineCacheState, engineCacheState } from '../../detect/engine-cache.js';
-import { runtimeOptions } from '../../service/daemon.js';
+import { runtimeOptions } from '../../service/runtime-options.js';
 import type { DoctorContext } from '../context.js';
 import { type Finding, info, ok, warning } from '../finding.js';
 

@@ -1,6 +1,6 @@
 import { BUNDLED_MANIFEST, readManifest } from '../../detect/manifest.js';
 import { type ProviderOutcome, tryProviders } from '../../detect/try-providers.js';
-import { runtimeOptions } from '../../service/daemon.js';
+import { runtimeOptions } from '../../service/runtime-options.js';
 import type { DoctorContext } from '../context.js';
 import { error, type Finding, fromError, info, ok, warning } from '../finding.js';
 
