@@ -85,7 +85,9 @@ describe('the schema', () => {
       },
       embeddedBroker: { host: '127.0.0.1', port: 1883 },
       log: { level: 'info' },
+      security: { untrustedFiles: 'warn' },
       topicPrefix: 'irst',
+      version: 1,
     } satisfies EdgeConfig);
     expect(configSchema.parse({ cameras: [{ id: 's', source: { kind: 'synthetic' } }] }).cameras[0]?.source).toEqual({
       kind: 'synthetic',
@@ -167,6 +169,7 @@ describe('the sample configuration', async () => {
     expect(configSchema.parse(parse(full)).cameras.map((c) => c.source.kind)).toEqual([
       'recording',
       'ffmpeg',
+      'v4l2',
       'synthetic',
     ]);
   });
@@ -202,7 +205,7 @@ describe('nodesAt', () => {
     const raw = { cameras: [{ source: { kind: 'synthetic' } }] };
     expect(nodesAt(['cameras', 0, 'source', 'snr'], raw)).toHaveLength(1);
     expect(nodesAt(['cameras', 0, 'source', 'path'], raw)).toHaveLength(0);
-    expect(nodesAt(['cameras', 0, 'source', 'fps'], {})).toHaveLength(2);
+    expect(nodesAt(['cameras', 0, 'source', 'fps'], {})).toHaveLength(3);
     expect(nodesAt(['toString'], raw)).toHaveLength(0);
   });
 });

@@ -69,12 +69,14 @@ const runtime = z.strictObject({
   wanted: z.array(execution).max(8).meta({ description: 'Providers asked for, the most wanted first.' }),
   refused: z
     .array(
-      z.strictObject({
-        provider: execution,
-        code: name('Code of the error (docs/errors.md).'),
-        reason: text('Why, for people.'),
-        at: time('Wall clock of the refusal, ISO 8601, UTC, ms.'),
-      }),
+      z
+        .strictObject({
+          provider: execution,
+          code: name('Code of the error (docs/errors.md).'),
+          reason: text('Why, for people.'),
+          at: time('Wall clock of the refusal, ISO 8601, UTC, ms.'),
+        })
+        .meta({ description: 'One refusal.' }),
     )
     .max(8)
     .meta({ description: 'The latest refusal of each provider that does not serve.' }),
