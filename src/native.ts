@@ -291,14 +291,40 @@ export interface NativeSystemError extends Error {
 }
 
 // This file is one level below the package root both in src/ and in dist/.
-const ADDON_PATH = fileURLToPath(new URL('../native/build/Release/irst_edge.node', import.meta.url));
+const ROOT = new URL('../', import.meta.url);
+
+/**
+ * Where the addon may lie, in the order in which it is looked for: as compiled on this machine, then as it came with the package
+ * (`native/README.md`).
+ */
+export const ADDON_PATHS: readonly string[] = [
+  'native/build/Release/irst_edge.node',
+  `prebuilds/${process.platform}-${process.arch}/irst_edge.node`,
+].map((path) => fileURLToPath(new URL(path, ROOT)));
 
 let loaded: NativeAddon | undefined;
 
 /** The addon, loaded at the first call in each thread. Throws `EdgeError` `ADDON_MISSING`. */
 export function loadNative(): NativeAddon {
-  loaded ??= loadAddon(ADDON_PATH);
+  loaded ??= loadFirst(ADDON_PATHS);
   return loaded;
+}
+
+/** The first of these files that loads. Throws `EdgeError` `ADDON_MISSING` with the reason of each. */
+export function loadFirst(paths: readonly string[]): NativeAddon {
+  const errors: EdgeError[] = [];
+  for (const path of paths) {
+    try {
+      return loadAddon(path);
+    } catch (error) {
+      if (!(error instanceof EdgeError)) throw error;
+      errors.push(error);
+    }
+  }
+  const reasons = errors.map(({ message }) => message.replace(DOES_NOT_LOAD, ''));
+  // A file that is there and does not load tells more than one that is not there.
+  const telling = errors.find(({ cause }) => !isAbsent(cause)) ?? errors[0];
+  throw missing(reasons.join('; '), telling?.cause);
 }
 
 /** Loads the addon from a given file; `loadNative` is what to use. */
@@ -307,10 +333,19 @@ export function loadAddon(path: string): NativeAddon {
     return createRequire(import.meta.url)(path) as NativeAddon;
   } catch (error) {
     // Node's message goes on with a require stack over several lines.
-    const reason = (error instanceof Error ? error.message : String(error)).split('\n', 1)[0];
-    throw new EdgeError('ADDON_MISSING', `the native addon does not load: ${reason}`, {
-      hint: 'build it with: npm run install',
-      cause: error,
-    });
+    throw missing((error instanceof Error ? error.message : String(error)).split('\n', 1)[0]!, error);
   }
+}
+
+const DOES_NOT_LOAD = 'the native addon does not load: ';
+
+function missing(reason: string, cause: unknown): EdgeError {
+  return new EdgeError('ADDON_MISSING', `${DOES_NOT_LOAD}${reason}`, {
+    hint: 'build it with: npm run build:native',
+    cause,
+  });
+}
+
+function isAbsent(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'MODULE_NOT_FOUND';
 }

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { BACKENDS, PROVIDERS } from '../types/provider.js';
+import { parsePublicKey } from '../util/minisign.js';
+import { CONFIG_VERSION } from './version.js';
 
 // The one source of the configuration's types, defaults, checks and JSON Schema. Every key has a description, with its unit.
 //
@@ -520,6 +522,28 @@ const log = z
   .prefault({})
   .describe('Logging.');
 
+const security = z
+  .strictObject({
+    untrustedFiles: z
+      .enum(['warn', 'refuse', 'ignore'])
+      .default('warn')
+      .describe(
+        'What to do when this file, the model, the camera profiles, or a password or key belong to another user than root and the one ' +
+          'that runs the program, or may be written to (secrets: read) by everyone.',
+      ),
+    modelPublicKey: z
+      .string()
+      .max(LONGEST)
+      .refine((text) => parsePublicKey(text) !== undefined, 'a minisign public key, a line that begins with RW')
+      .exactOptional()
+      .describe(
+        'minisign public key. Models are then loaded only with a signature of their manifest (manifest.json.minisig) made with its ' +
+          'secret key. Default: none is needed.',
+      ),
+  })
+  .prefault({})
+  .describe('Whom to believe.');
+
 const timeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'a time of day HH:MM');
 
 const severity = z.enum(['info', 'warning', 'critical']);
@@ -844,6 +868,12 @@ const outputs = z
 
 export const configSchema = z
   .strictObject({
+    version: z
+      .literal(CONFIG_VERSION)
+      .default(CONFIG_VERSION)
+      .describe(
+        'Version of the keys (1, no unit). A program that is newer reads older ones; an older one refuses newer ones.',
+      ),
     device: z
       .strictObject({
         id: id.default('irst-edge').describe('Name of this device; stands in every topic.'),
@@ -860,6 +890,7 @@ export const configSchema = z
     outbox,
     embeddedBroker,
     log,
+    security,
     profilesDirectory: path(
       'Folder of your own camera profiles, one JSON file each, which take the place of those of the same name that come with the ' +
         'program. Relative to this file. Default: none.',
@@ -867,6 +898,10 @@ export const configSchema = z
     stateDirectory: path(
       'Folder of this program alone, in which events wait for the broker across restarts. Relative to this file. ' +
         'Default: $STATE_DIRECTORY (systemd), else none, and events wait in memory.',
+    ).exactOptional(),
+    runtimeDirectory: path(
+      'Folder of this program alone, in which it says every second how it does, for irst-edge health. Relative to this file. ' +
+        'Default: $RUNTIME_DIRECTORY (systemd), else none.',
     ).exactOptional(),
     topicPrefix: z
       .string()
@@ -893,6 +928,7 @@ export type MqttConfig = EdgeConfig['mqtt'];
 export type OutboxConfig = EdgeConfig['outbox'];
 export type EmbeddedBrokerConfig = EdgeConfig['embeddedBroker'];
 export type LogConfig = EdgeConfig['log'];
+export type SecurityConfig = EdgeConfig['security'];
 /** What a file may hold: keys with defaults may be absent. */
 export type EdgeConfigInput = z.input<typeof configSchema>;
 

@@ -13,6 +13,8 @@ export interface DetectorOptions {
   /** auto: FP16 on a GPU, FP32 on a CPU. */
   precision: 'auto' | 'fp32' | 'fp16';
   threads: number;
+  /** minisign public key with which the manifest must be signed; absent: it need not be. */
+  publicKey?: string;
   /** What runs the network; absent: onnxruntime-node on the CPU. */
   runtime?: Partial<RuntimeOptions>;
 }
@@ -53,7 +55,7 @@ export class Detector {
     size: Size,
     { onChange, signal }: DetectorHooks = {},
   ): Promise<Detector> {
-    const manifest = await readManifest(options.manifest);
+    const manifest = await readManifest(options.manifest, options.publicKey);
     const { manifest: manifestPath, precision, threads } = options;
     const { width, height } = size;
     const runtime = { ...RUNTIME_DEFAULTS, ...(options.runtime ?? CPU_ONLY) };

@@ -79,6 +79,10 @@ export type WorkerEvent =
   | { type: 'threshold'; value: number; request: number }
   /** The newest frame at the request of that number; null: it does not fit, however small. */
   | { type: 'snapshot'; picture: FramePicture | null; request: number }
+  /** The model and the inference library work on this machine; the source may still be waited for. */
+  | { type: 'model'; model: ModelIdentity }
+  /** The worker's event loop goes round: once a second, whether or not there are frames. */
+  | { type: 'alive' }
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
@@ -96,4 +100,6 @@ export type WorkerEvent =
 export type WorkerRequest =
   | { type: 'stop' }
   | { type: 'threshold'; value: number | null; request: number }
+  /** What the configuration now says: a threshold of null is the model's own, a chip side of null is none. */
+  | { type: 'configure'; threshold: number | null; chipSide: number | null }
   | { type: 'snapshot'; options: FramePictureOptions; request: number };

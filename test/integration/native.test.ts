@@ -57,7 +57,7 @@ describe('loadNative', () => {
       expect(error.code).toBe('ADDON_MISSING');
       expect(error.message).toContain(path);
       expect(error.message).not.toContain('\n');
-      expect(error.hint).toContain('npm run install');
+      expect(error.hint).toContain('npm run build:native');
     }
   });
 
