@@ -1,11 +1,18 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { renameSync, writeFileSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { connectAsync } from 'mqtt';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type CameraStateMessage, cameraStateSchema } from '../../src/alerts/schema.js';
 import { EngineBuilder } from '../../src/detect/engine-builder.js';
 import { EngineCache } from '../../src/detect/engine-cache.js';
+import { type EngineJob, runEngineJob } from '../../src/detect/engine-job.js';
 import { loadGolden } from '../../src/detect/golden.js';
 import { BUNDLED_MANIFEST, readManifest } from '../../src/detect/manifest.js';
 import { ModelRunner } from '../../src/detect/model-runner.js';
@@ -19,10 +26,12 @@ import {
 import { tryProviders } from '../../src/detect/try-providers.js';
 import type { ProviderChange } from '../../src/types/provider.js';
 import { buildFakeLibrary, buildFakePlatform, FAKE_TRTEXEC } from '../fakes/onnxruntime/build.js';
-import { compileModule } from './compile.js';
 
 // The real opener, runner, cache and builder process against a fake ONNX Runtime with TensorRT (test/fakes/onnxruntime), whose script is
 // a file that the builder's process reads too.
+
+/** `npm test` builds it before. */
+const CHILD = new URL('../../dist/detect/engine-child.js', import.meta.url);
 
 const manifest = await readManifest(BUNDLED_MANIFEST);
 const model = {
@@ -36,7 +45,6 @@ const model = {
 
 let dir: string;
 let library: string;
-let child: Awaited<ReturnType<typeof compileModule>>;
 let platform: { root: string; libraries: string };
 let cacheDirectory: string;
 let log: string;
@@ -44,11 +52,7 @@ let count = 0;
 
 beforeAll(async () => {
   dir = await mkdtemp(path.join(os.tmpdir(), 'irst-providers-'));
-  [library, platform, child] = await Promise.all([
-    buildFakeLibrary(path.join(dir, 'lib')),
-    buildFakePlatform(dir),
-    compileModule('detect/engine-child'),
-  ]);
+  [library, platform] = await Promise.all([buildFakeLibrary(path.join(dir, 'lib')), buildFakePlatform(dir)]);
   const { expected } = await loadGolden(BUNDLED_MANIFEST, BUNDLED_MANIFEST, manifest, model);
   const { heat, logSigma } = expected!;
   const answer = path.join(dir, 'answer');
@@ -61,7 +65,6 @@ beforeAll(async () => {
 }, 180_000);
 afterAll(async () => {
   delete process.env.FAKE_ORT_SCRIPT;
-  await child?.remove();
   await rm(dir, { recursive: true });
 });
 beforeEach(() => {
@@ -104,7 +107,7 @@ function options(change: Partial<RuntimeOptions> = {}): RuntimeOptions {
 function opener(change: Partial<RuntimeOptions> = {}): ProviderOpener {
   const runtime = options(change);
   return new ProviderOpener(runtime, model, {
-    builder: new EngineBuilder(runtime.buildTimeoutMs, pathToFileURL(child.file)),
+    builder: new EngineBuilder(runtime.buildTimeoutMs, CHILD),
     platform,
   });
 }
@@ -297,6 +300,27 @@ describe('an engine built by trtexec', () => {
     await backend.close();
   });
 
+  /** In this process: what fails in trtexec needs no other one. */
+  const build = async (fault: object, program = FAKE_TRTEXEC): Promise<unknown> => {
+    process.env.FAKE_TRTEXEC = JSON.stringify(fault);
+    const { key, model: wanted } = await pending(opener({ engineBuilder: 'trtexec' }));
+    const job: EngineJob = {
+      how: 'trtexec',
+      provider: 'tensorrt',
+      backend: 'libonnxruntime',
+      libraryPath: library,
+      manifestPath: BUNDLED_MANIFEST,
+      file: wanted.file,
+      width: 160,
+      height: 120,
+      threads: 1,
+      folder: await new EngineCache(cacheDirectory).stage(key),
+      providerOptions: {},
+      trtexec: { program, args: [] },
+    };
+    return runEngineJob(job, () => {});
+  };
+
   test.each<[string, object, RegExp]>([
     [
       'fails',
@@ -306,18 +330,15 @@ describe('an engine built by trtexec', () => {
     ['is ended', { signal: 'SIGKILL' }, /ended by SIGKILL/],
     ['leaves nothing', { engine: null }, /left no engine/],
     ['leaves an empty file', { engine: '' }, /empty engine/],
-  ])('that %s says so', async (_, script, words) => {
-    process.env.FAKE_TRTEXEC = JSON.stringify(script);
-    const one = opener({ engineBuilder: 'trtexec' });
-    await expect(one.build(await pending(one))).rejects.toMatchObject({
+  ])('that %s says so', async (_, fault, words) => {
+    await expect(build(fault)).rejects.toMatchObject({
       code: 'ENGINE_BUILD_FAILED',
       message: expect.stringMatching(words),
     });
   });
 
   test('that is not there says so', async () => {
-    const one = opener({ engineBuilder: 'trtexec', trtexec: '/none/trtexec' });
-    await expect(one.build(await pending(one))).rejects.toMatchObject({ message: expect.stringContaining('ENOENT') });
+    await expect(build({}, '/none/trtexec')).rejects.toMatchObject({ message: expect.stringContaining('ENOENT') });
   });
 });
 
@@ -386,7 +407,7 @@ describe('the whole ladder', () => {
   });
 
   test('tryProviders tells what each does, and why not', async () => {
-    const parts = { builder: new EngineBuilder(60_000, pathToFileURL(child.file)), platform };
+    const parts = { builder: new EngineBuilder(60_000, CHILD), platform };
     const outcomes = await tryProviders(options(), model, { parts });
     expect(outcomes).toMatchObject([
       { provider: 'tensorrt', outcome: 'unbuilt', reason: 'its engine is not built yet' },
@@ -403,4 +424,66 @@ describe('the whole ladder', () => {
     const none = await tryProviders(options({ providers: ['tensorrt'], libonnxruntime: '/none.so' }), model, { parts });
     expect(none).toMatchObject([{ outcome: 'refused', code: 'RUNTIME_LIBRARY_NOT_FOUND' }]);
   });
+});
+
+describe('the daemon', () => {
+  test('tells in log and state what runs: CPU, build, TensorRT, its failure and its return', async () => {
+    set({ FAKE_ORT_BUILD_MS: '500' });
+    const config = path.join(dir, 'irst-edge.json');
+    const camera = { id: 'cam0', source: { kind: 'synthetic', width: 160, height: 120, fps: 20 } };
+    const runtime = { libonnxruntime: library, cacheDirectory, providers: ['tensorrt', 'cpu'], retryMinSeconds: 1 };
+    await writeFile(config, JSON.stringify({ cameras: [camera], runtime, embeddedBroker: { port: 0 } }));
+    const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+    const daemon = spawn(process.execPath, [cli, 'run', '-c', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const closed = once(daemon, 'close');
+    const entries: Record<string, unknown>[] = [];
+    createInterface(daemon.stderr).on('line', (line) => {
+      if (line.startsWith('{')) entries.push(JSON.parse(line));
+    });
+    const until = async <T>(what: string, look: () => T | undefined): Promise<T> => {
+      for (const end = Date.now() + 60_000; ; await delay(20)) {
+        const found = look();
+        if (found !== undefined) return found;
+        if (Date.now() > end) throw new Error(`waited in vain for ${what}: ${JSON.stringify(entries.slice(-8))}`);
+      }
+    };
+    let client: Awaited<ReturnType<typeof connectAsync>> | undefined;
+    try {
+      const url = await until('the broker', () => entries.find((e) => typeof e.url === 'string')?.url as string);
+      client = await connectAsync(url);
+      const states: CameraStateMessage[] = [];
+      client.on('message', (_, payload) => states.push(cameraStateSchema.parse(JSON.parse(payload.toString()))));
+      await client.subscribeAsync('irst/irst-edge/cam0/state');
+      const state = (provider: string, more: (s: CameraStateMessage) => boolean = () => true) =>
+        until(`the state on ${provider}`, () => states.find((s) => s.provider === provider && more(s)));
+      await state('cpu', (s) => s.runtime?.build?.provider === 'tensorrt');
+      expect(await state('tensorrt')).toMatchObject({
+        model: { precision: 'fp16' },
+        runtime: { library: 'libonnxruntime 1.23.0', refused: [], demotions: 0, golden: { peakErrorPx: 0 } },
+      });
+      set({ FAKE_ORT_RUN_FAILS: 'CUDA failure 700' });
+      const fallen = await state('cpu', (s) => s.runtime?.demotions === 1);
+      expect(fallen.runtime).toMatchObject({
+        refused: [
+          { provider: 'tensorrt', code: 'PROVIDER_FAILED', reason: expect.stringContaining('CUDA failure 700') },
+        ],
+      });
+      set({ FAKE_ORT_RUN_FAILS: undefined });
+      await state('tensorrt', (s) => s.runtime?.demotions === 1 && s.runtime.refused.length === 0);
+      const steps = entries.flatMap((e) => (e.step && e.step !== 'progress' ? [`${e.step} ${e.provider}`] : []));
+      expect(steps.slice(0, 6)).toEqual([
+        'serving cpu',
+        'building tensorrt',
+        'built tensorrt',
+        'serving tensorrt',
+        'demoted tensorrt',
+        'serving cpu',
+      ]);
+    } finally {
+      await client?.endAsync(true);
+      daemon.kill('SIGTERM');
+      await closed;
+    }
+    expect(daemon.exitCode).toBe(0);
+  }, 180_000);
 });
