@@ -10,7 +10,7 @@ import { encodeModel } from '../dist/detect/onnx-proto.js';
 import { nodeLibraryFolder } from '../dist/detect/ort-library-path.js';
 
 const SIDE = 64;
-const RUNS_PER_SESSION = 500;
+const RUNS_PER_SESSION = 2000;
 const LIMIT_BYTES = 8e6;
 
 const runs = Number(process.argv[2] ?? 100_000);

@@ -6,6 +6,7 @@ import { comparePrecisions } from '../eval/precision.js';
 import { readSequences, runSequences, syntheticSequences } from '../eval/sequence-run.js';
 import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
+import { PROVIDERS, type Provider } from '../types/provider.js';
 import { manifestPath, numberOption } from './inputs.js';
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson, usageError } from './shared.js';
@@ -23,6 +24,7 @@ interface EvalOptions {
   list?: string;
   model?: string;
   precision: 'fp32' | 'fp16';
+  provider: Provider;
   radius: number;
   threshold?: number;
   threads: number;
@@ -53,6 +55,11 @@ export function register(program: Command): void {
     .option('--list <file>', 'names of the images to take, one a line; default: all')
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
     .addOption(new Option('--precision <p>', 'number format').choices(['fp32', 'fp16']).default('fp32'))
+    .addOption(
+      new Option('--provider <p>', 'execution provider, and no other; an engine is built where there is none')
+        .choices(PROVIDERS)
+        .default('cpu'),
+    )
     .option('--radius <px>', 'farthest a hit may be from its target', numberOption(0.1, 100), 5)
     .option('--threshold <score>', "least score of a detection; default: the model's own", numberOption(0, 1))
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)
@@ -72,7 +79,7 @@ async function run(options: EvalOptions, command: Command): Promise<void> {
   const images = await readDataset(options.data, options.list);
   const progress = new ProgressLine(true);
   const { perImage, ...result } = await evaluate(images, {
-    detector: { manifest: manifestPath(options.model), precision: options.precision, threads: options.threads },
+    detector: detectorOptions(options),
     radius: options.radius,
     ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
     onProgress: (done, all) => progress.show(`eval: ${done}/${all} images`, done === all),
@@ -101,6 +108,8 @@ const detectorOptions = (options: EvalOptions) => ({
   manifest: manifestPath(options.model),
   precision: options.precision,
   threads: options.threads,
+  // The usual places; `ORT_LIB` names another library.
+  ...(options.provider !== 'cpu' && { runtime: { providers: [options.provider], require: options.provider } }),
 });
 
 const number = (value: number | null, digits: number): string => (value === null ? '-' : value.toFixed(digits));
@@ -187,7 +196,7 @@ async function compare(options: EvalOptions, data: string, json: boolean): Promi
   const images = await readDataset(data, options.list);
   const progress = new ProgressLine(true);
   const report = await comparePrecisions(images, {
-    detector: { manifest: manifestPath(options.model), threads: options.threads },
+    detector: detectorOptions(options),
     radius: options.radius,
     ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
     onProgress: (done, all) => progress.show(`eval: ${done}/${all} images`, done === all),
@@ -204,7 +213,7 @@ async function compare(options: EvalOptions, data: string, json: boolean): Promi
     [
       `${report.images} images, ${report.targets} targets; hit within ${report.radius} px; threshold ${report.threshold}`,
       row('fp32', fp32),
-      row('fp16', fp16),
+      `${row('fp16', fp16)}; on ${report.provider}`,
       `F1 differs by ${(100 * report.f1Difference).toFixed(3)} points; heat by ${heat.mean.toExponential(1)} (mean), ${heat.max.toFixed(4)} (most); ${heat.invalidCells} cells NaN or infinite`,
       `${pairs.count} detections in both: ${number(pairs.rmsPx, 4)} px apart (rms), ${number(pairs.maxPx, 4)} px (most), score by ${number(pairs.maxScore, 4)} (most)`,
       `found by one only: ${report.onlyFp32} (fp32), ${report.onlyFp16} (fp16)`,

@@ -88,7 +88,7 @@ export interface OpenerParts {
   platform?: PlatformSources;
   /** Instead of the usual places. */
   places?: readonly string[];
-  /** Timed runs of the golden frame on the CPU. */
+  /** Timed runs of the golden frame on the CPU; 0: it is not run there. */
   cpuRuns?: number;
 }
 
@@ -346,12 +346,18 @@ export class ProviderOpener {
     const { width, height } = this.size;
     const input = new Float32Array(new ArrayBuffer(4 * width * height));
     const identity = { name: manifest.name, sha256: model.file.sha256, precision: model.file.precision };
+    const options = { ...this.size, threads, provider, providerOptions, input };
+    if (provider === 'cpu' && this.parts.cpuRuns === 0) {
+      const backend = await openBackend(kind, libraryPath, model, options);
+      // The first run allocates and prepares; let no frame pay for it.
+      await backend.run(input);
+      return { provider, backend, identity, input };
+    }
     // Where nothing else has computed the truth yet, the FP32 network on the CPU is it.
     this.golden ??= loadGolden(manifestPath, BUNDLED_MANIFEST, manifest, this.size);
     const golden = await this.golden;
     const isTruth = provider === 'cpu' && identity.precision === 'fp32' && golden.expected === undefined;
     if (!isTruth) this.truth ??= golden.expected ?? (await goldenTruth(manifestPath, manifest, this.size)).expected;
-    const options = { ...this.size, threads, provider, providerOptions, input };
     const backend = await openBackend(kind, libraryPath, model, options);
     try {
       if (isTruth) {

@@ -26,6 +26,7 @@ test('FP16 finds what FP32 finds, at the same places', async () => {
     radius: 5,
   });
   expect(report).toMatchObject({ images: 2, f1Difference: 0, onlyFp32: 0, onlyFp16: 0, heat: { invalidCells: 0 } });
+  expect(report.provider).toMatch(/^cpu \(onnxruntime-node/);
   expect(report.fp32.tp).toBeGreaterThan(0);
   expect(report.fp16.tp).toBe(report.fp32.tp);
   expect(report.pairs.count).toBeGreaterThanOrEqual(report.fp32.tp);

@@ -19,6 +19,8 @@ export interface PrecisionReport {
   targets: number;
   radius: number;
   threshold: number;
+  /** What ran the FP16 build. */
+  provider: string;
   fp32: Score;
   fp16: Score;
   /** F1 of FP16 less that of FP32. */
@@ -33,6 +35,7 @@ export interface PrecisionReport {
 }
 
 export interface PrecisionOptions {
+  /** `runtime`: of the FP16 build; the FP32 one runs on the CPU, as the truth. */
   detector: Omit<DetectorOptions, 'precision'>;
   threshold?: number;
   radius: number;
@@ -94,6 +97,7 @@ export async function comparePrecisions(
     targets: fp32.targets,
     radius: options.radius,
     threshold: builds.threshold,
+    provider: builds.provider,
     fp32,
     fp16,
     f1Difference: fp16.f1 - fp32.f1,
@@ -115,6 +119,8 @@ class Builds {
   private readonly loaded = new Map<Precision, { detector: Detector; decoder: Decoder }>();
   /** In force, after the first picture. */
   threshold = Number.NaN;
+  /** Of the FP16 build. */
+  provider = '';
 
   constructor(
     private readonly options: Omit<DetectorOptions, 'precision'>,
@@ -127,7 +133,12 @@ class Builds {
     this.size = size;
     let build = this.loaded.get(precision);
     if (build === undefined) {
-      const detector = await Detector.create({ ...this.options, precision }, frame);
+      const { runtime, ...rest } = this.options;
+      const detector = await Detector.create(
+        { ...rest, precision, ...(precision === 'fp16' && runtime && { runtime }) },
+        frame,
+      );
+      if (precision === 'fp16') this.provider = `${detector.provider} (${detector.library})`;
       const { decode } = detector.manifest;
       this.threshold = this.given ?? decode.threshold;
       const decoder = new Decoder({
