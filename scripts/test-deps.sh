@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the programs the tests start are there: a real MQTT broker and its clients, ffmpeg, openssl.
+# Makes sure that the programs the tests start are there: a real MQTT broker and its clients, ffmpeg, openssl, shellcheck, systemd-analyze.
 # Installs what is missing with apt where it may (root, or sudo without a password); elsewhere prints the command to run.
 # IRST_EDGE_NO_APT=1 forbids the installing.
 set -euo pipefail
@@ -16,6 +16,8 @@ needed=(
   ffmpeg:ffmpeg
   ffprobe:ffmpeg
   openssl:openssl
+  shellcheck:shellcheck
+  systemd-analyze:systemd
 )
 
 programs=()

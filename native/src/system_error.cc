@@ -1,5 +1,7 @@
 #include "system_error.h"
 
+#include <napi.h>
+
 #include <cerrno>
 #include <string>
 

@@ -3,7 +3,11 @@
 #include <string>
 #include <system_error>
 
-#include <napi.h>
+// Declared only: what throws SystemError is also built without Node (native/fuzz).
+namespace Napi {
+class Env;
+class Error;
+}  // namespace Napi
 
 namespace irst {
 

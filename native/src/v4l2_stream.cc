@@ -27,11 +27,19 @@ constexpr size_t kMostEvents = 32;
 /// A stamp may lie so far in the future: the clock is read after the stamp, but rounding to microseconds is the driver's own.
 constexpr int64_t kFutureTolerance = 10'000'000;
 constexpr int64_t kOldestStamp = 60 * kSecond;
+/// Some 270 years.
+constexpr int64_t kLatestSecond = int64_t{1} << 33;
 
 int64_t Now() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<int64_t>(now.tv_sec) * kSecond + now.tv_nsec;
+}
+
+/// 0, which is no plausible stamp, for one that no clock shows: the sum would overflow.
+int64_t Nanoseconds(const timeval& stamp) {
+  const bool sane = stamp.tv_sec >= 0 && stamp.tv_sec < kLatestSecond && stamp.tv_usec >= 0 && stamp.tv_usec < 1'000'000;
+  return sane ? static_cast<int64_t>(stamp.tv_sec) * kSecond + stamp.tv_usec * 1000 : 0;
 }
 
 bool Gone(int error_number) { return error_number == ENODEV || error_number == ENXIO || error_number == EBADF; }
@@ -50,6 +58,8 @@ Stream::~Stream() { Stop(); }
 
 void Stream::Start() {
   if (options_.slots.size() < 3) throw SystemError(EINVAL, "start");
+  // A driver that says its frames have no memory: nothing could ever arrive.
+  if (format_.TotalBytes() == 0) throw SystemError(EINVAL, "VIDIOC_G_FMT");
   for (const auto& [start, length] : options_.slots)
     if (start == nullptr || length < format_.TotalBytes()) throw SystemError(EMSGSIZE, "start");
   try {
@@ -183,7 +193,7 @@ int Stream::Dequeue(Dequeued& frame) {
   frame.index = buffer.index;
   frame.flags = buffer.flags;
   frame.sequence = buffer.sequence;
-  frame.stamp_ns = static_cast<int64_t>(buffer.timestamp.tv_sec) * kSecond + buffer.timestamp.tv_usec * 1000;
+  frame.stamp_ns = Nanoseconds(buffer.timestamp);
   frame.arrival_ns = Now();
   for (size_t i = 0; i < format_.planes.size(); i++) {
     frame.planes[i].bytes_used = multi_planar_ ? planes[i].bytesused : buffer.bytesused;

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 
@@ -21,8 +21,18 @@ export interface PasswordOptions {
 export function passwordSource(options: PasswordOptions = {}): (() => string) | undefined {
   const directory = options.credentialsDirectory ?? process.env.CREDENTIALS_DIRECTORY;
   const credential = directory === undefined || directory === '' ? undefined : join(directory, PASSWORD_CREDENTIAL);
-  const file = options.file ?? (credential !== undefined && existsSync(credential) ? credential : undefined);
+  // An empty one stands for none: the unit gives it where the administrator's file is not there.
+  const file = options.file ?? (credential !== undefined && hasContent(credential) ? credential : undefined);
   return file === undefined ? undefined : () => firstLine(file);
+}
+
+function hasContent(file: string): boolean {
+  try {
+    return readFileSync(file, 'utf8').trim() !== '';
+  } catch (error) {
+    // One that is there but cannot be read must not count as none.
+    return errno(error) !== 'ENOENT';
+  }
 }
 
 function firstLine(file: string): string {

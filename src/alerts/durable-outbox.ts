@@ -514,7 +514,8 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
 
   #openFailed(error: StoreError): void {
     this.#degrade(error.fault, error.message);
-    this.#retryLater();
+    // A newer program's file does not grow older: it is left as it is.
+    if (error.fault !== 'too_new') this.#retryLater();
   }
 
   /** What an earlier run left. */
@@ -615,11 +616,21 @@ const FAULTS: Record<OutboxFault, { text: string; hint: string }> = {
   },
   process_ended: { text: 'the process that writes ended', hint: 'It is started again; report it if it comes again.' },
   timeout: { text: 'the disk does not answer', hint: 'Check the disk (dmesg).' },
+  too_new: {
+    text: 'the state is of a newer program',
+    hint: 'Go back to that program, or move the outbox folder out of the state directory; the file is left as it is.',
+  },
   slow_disk: { text: 'the disk is too slow', hint: 'Check the disk (dmesg), and what else writes to it.' },
 };
 
 function degradedError(fault: OutboxFault, message: string): EdgeError {
   const { text, hint } = FAULTS[fault];
+  if (fault === 'too_new') {
+    return new EdgeError('STATE_TOO_NEW', `events are kept in memory only: ${text} (${message})`, {
+      hint,
+      exitCode: EXIT.config,
+    });
+  }
   return new EdgeError('OUTBOX_DEGRADED', `events are kept in memory only: ${text} (${message})`, {
     hint: `${hint} It is tried again; events still go out.`,
     exitCode: EXIT.ioError,

@@ -19,8 +19,8 @@ export interface EventStoreOptions {
   process?: string;
 }
 
-/** Why the store cannot take records now; the caller tries again later. */
-export type StoreFault = 'disk_full' | 'disk_error' | 'process_ended' | 'timeout';
+/** Why the store cannot take records now; the caller tries again later, except with `too_new`: a newer program wrote it. */
+export type StoreFault = 'disk_full' | 'disk_error' | 'process_ended' | 'timeout' | 'too_new';
 
 export class StoreError extends Error {
   readonly fault: StoreFault;
@@ -44,8 +44,8 @@ const MDB_MAP_FULL = -30792;
 
 /**
  * Records on disk, in an LMDB file that a process of its own keeps. `commit` resolves when they are written and synced.
- * A file that is damaged, or of another version, is moved aside, what could be read of it is given back, and a fresh one
- * takes its place. One caller, one commit at a time.
+ * A file that is damaged, or of a version that never was, is moved aside, what could be read of it is given back, and a fresh one
+ * takes its place; one of a newer program is left as it is. One caller, one commit at a time.
  */
 /** How long a killed process may take to be gone, ms. */
 const KILLED_MS = 200;
@@ -232,7 +232,8 @@ export class EventStore {
             settle(() => {
               const { code, message: text } = reply;
               // LMDB's own codes are about the file; an errno is about the disk or the permissions.
-              if (code < 0 && code !== MDB_MAP_FULL) blame(text, true, 'disk_error');
+              if (reply.newer) reject(new StoreError('too_new', text));
+              else if (code < 0 && code !== MDB_MAP_FULL) blame(text, true, 'disk_error');
               else if (reply.version !== undefined) blame(text, true, 'disk_error');
               else reject(new StoreError(faultOf(code), text));
             });

@@ -84,6 +84,17 @@ export interface EventEngineOptions {
   enabled?: boolean;
 }
 
+/** What may change while events are open. */
+export type EventRules = Omit<EventEngineOptions, 'device' | 'camera' | 'software' | 'newId' | 'enabled'>;
+
+const DEFAULTS = {
+  updateIntervalMs: 1000,
+  zones: [],
+  severity: { base: 'warning', rules: [] },
+  stationary: 'suppress',
+  chips: 'new',
+} as const satisfies EventRules;
+
 /** What the messages say of the frame and of what worked it. */
 export interface EventFrame {
   sequence: number;
@@ -143,7 +154,7 @@ interface Followed {
  * to its end whatever happens: zones, quiet hours and clutter only keep events from opening. Nothing is left out uncounted.
  */
 export class EventEngine {
-  private readonly options: Required<
+  private options: Required<
     Pick<EventEngineOptions, 'updateIntervalMs' | 'zones' | 'severity' | 'stationary' | 'chips'>
   > &
     EventEngineOptions;
@@ -161,14 +172,7 @@ export class EventEngine {
   private readonly withheld = zeros(WITHHOLD_REASONS);
 
   constructor(options: EventEngineOptions) {
-    this.options = {
-      updateIntervalMs: 1000,
-      zones: [],
-      severity: { base: 'warning', rules: [] },
-      stationary: 'suppress',
-      chips: 'new',
-      ...options,
-    };
+    this.options = { ...DEFAULTS, ...options };
     this.intervalNs = BigInt(Math.round(this.options.updateIntervalMs * 1e6));
     this.on = options.enabled ?? true;
   }
@@ -218,6 +222,13 @@ export class EventEngine {
     this.options.updateIntervalMs = updateIntervalMs;
     this.options.severity = { ...this.options.severity, base: severity };
     this.intervalNs = BigInt(Math.round(updateIntervalMs * 1e6));
+  }
+
+  /** From now on, all in place of what the constructor was given. Open events go on; the severity of none falls. */
+  reconfigure(rules: EventRules): void {
+    const { device, camera, software, newId } = this.options;
+    this.options = { ...DEFAULTS, ...rules, device, camera, software, newId };
+    this.intervalNs = BigInt(Math.round(this.options.updateIntervalMs * 1e6));
   }
 
   /** Ends all that is open: `stopped`, or `reset` when the camera's worker starts anew. The engine can go on with new tracks. */

@@ -5,8 +5,14 @@ import { open, type RootDatabase } from 'lmdb';
 // its file into memory, and a damaged one, a failing disk or a file cut short ends the process that touches it with SIGBUS,
 // SIGSEGV or an assertion (all three seen). It must not be the one that raises alerts.
 
-/** Of the store as a whole; that of a record is in the record. */
+/**
+ * Of the store as a whole; that of a record is in the record. Rises when what is in it changes so that an older program would misread or
+ * lose it; then `MIGRATIONS` leads up from each older one.
+ */
 export const STORE_VERSION = 1;
+
+/** By the version that they start from; each brings the store to the next one, within a transaction. */
+const MIGRATIONS: Readonly<Record<number, (db: RootDatabase<Uint8Array, string>) => void>> = {};
 const VERSION_KEY = '\u{1}store';
 /** Records sent to the parent at a time. */
 const CHUNK = 256;
@@ -20,7 +26,7 @@ export type StoreReply =
   | { type: 'records'; records: [key: string, value: Uint8Array][] }
   | { type: 'opened' }
   /** It cannot be opened: `code` is an errno, or negative for one of LMDB's. Or it is of another version. */
-  | { type: 'refused'; code: number; message: string; version?: unknown }
+  | { type: 'refused'; code: number; message: string; version?: unknown; newer?: true }
   /** On disk: written and synced. */
   | { type: 'done'; number: number; ms: number }
   | { type: 'failed'; number: number; code: number; message: string };
@@ -70,9 +76,17 @@ function openStore(path: string): RootDatabase<Uint8Array, string> {
   const text = db.get(VERSION_KEY);
   if (text === undefined && (fresh || db.getKeysCount({ limit: 1 }) === 0)) {
     db.transactionSync(() => void db.put(VERSION_KEY, Buffer.from(String(STORE_VERSION))));
-  } else if (text === undefined || Buffer.from(text).toString() !== String(STORE_VERSION)) {
+  } else if (text === undefined || !bringUp(db, Number(Buffer.from(text).toString()))) {
     const version = text === undefined ? 'none' : Buffer.from(text).toString().slice(0, 20);
-    reply({ type: 'refused', code: 0, message: `version ${version} of the store is not known`, version });
+    const newer = Number(version) > STORE_VERSION;
+    const known = newer ? `is newer than ${STORE_VERSION}, which this program knows` : 'is not known';
+    reply({
+      type: 'refused',
+      code: 0,
+      message: `version ${version} of the store ${known}`,
+      version,
+      ...(newer && { newer }),
+    });
     process.disconnect();
     return db;
   } else {
@@ -95,6 +109,22 @@ function openStore(path: string): RootDatabase<Uint8Array, string> {
   }
   reply({ type: 'opened' });
   return db;
+}
+
+/** Brings an older store to this program's version, all or nothing. False: there is no way from its version. */
+function bringUp(db: RootDatabase<Uint8Array, string>, version: number): boolean {
+  const steps: ((db: RootDatabase<Uint8Array, string>) => void)[] = [];
+  for (let from = version; from !== STORE_VERSION; from++) {
+    const step = MIGRATIONS[from];
+    if (step === undefined) return false;
+    steps.push(step);
+  }
+  if (steps.length === 0) return true;
+  db.transactionSync(() => {
+    for (const step of steps) step(db);
+    db.put(VERSION_KEY, Buffer.from(String(STORE_VERSION)));
+  });
+  return true;
 }
 
 function reply(message: StoreReply): void {

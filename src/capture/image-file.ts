@@ -8,8 +8,8 @@ import type { Pixels } from './frame-reader.js';
 sharp.cache(false);
 sharp.concurrency(1);
 
-/** Largest picture that is read, pixels. */
-const LARGEST = 16384 * 16384;
+/** Largest picture that is read, pixels: the largest frame of a model. A small file may unpack to any size. */
+const LARGEST = 8192 * 8192;
 const SPACES = new Set(['b-w', 'grey16', 'srgb', 'rgb', 'rgb16']);
 
 /**

@@ -1,18 +1,25 @@
 import os from 'node:os';
+import path from 'node:path';
 import { type Command, Option } from 'commander';
+import { readBoard } from '../board/board.js';
+import { boardFiles } from '../board/files.js';
+import { type BoardLoad, BoardSampler } from '../board/sampler.js';
 import { type CapturePhase, runCaptureBench } from '../capture/capture-bench.js';
 import { runAlertBench } from '../service/alert-bench.js';
+import { benchReport, renderReport, reportName } from '../service/bench-report.js';
 import { createLogger } from '../service/log.js';
 import { runSession } from '../service/session.js';
+import { outputOf } from '../util/programs.js';
 import { VERSION } from '../version.js';
 import { configFrom, manifestPath, numberOption, sizeOption, sourceFor, stopSignal } from './inputs.js';
 import { ProgressLine } from './progress.js';
-import { globalOptions, print, printJson } from './shared.js';
+import { globalOptions, print, printJson, printNote, writeOutputFile } from './shared.js';
 
 /** Of `--capture`, Hz. */
 const CAPTURE_FPS = 120;
 
 interface BenchOptions {
+  report?: string;
   alerts?: true;
   capture?: true;
   seconds: number;
@@ -54,6 +61,10 @@ export function register(program: Command): void {
       '--capture',
       'measure the capture alone instead: 640x512 Y16 at 120 Hz from a V4L2 device in memory, with a prompt and with a blocked consumer',
     )
+    .option(
+      '--report <dir>',
+      'write what was measured, with board, clocks, load, power and temperatures, into this folder: as JSON, and as Markdown to post',
+    )
     .option('--seconds <s>', 'with --capture: length of each of the two parts', numberOption(1, 3600), 10)
     .option('--fps <hz>', 'frame rate of the synthetic source in real time', numberOption(0.1, 1000), 30)
     .action(bench);
@@ -85,7 +96,10 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
     log: { level: 'warn' },
   });
   const progress = new ProgressLine(!json);
-  const report = await runSession(
+  const files = boardFiles();
+  const sampler = new BoardSampler(files);
+  sampler.start();
+  const session = await runSession(
     config,
     createLogger(config.log),
     {
@@ -93,29 +107,58 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
         progress.show(`frame ${frames}${total === undefined ? '' : `/${total}`}, ${fps.toFixed(1)} fps`),
     },
     stopSignal(),
-  );
+  ).finally(() => sampler.stop());
+  const report = await benchReport({
+    board: await readBoard(files, outputOf),
+    load: await sampler.stop(),
+    session,
+    machine: machineOf(),
+    software: VERSION,
+    at: new Date(),
+    ...(options.model !== undefined && { manifest: manifestPath(options.model) }),
+  });
   progress.clear();
-  const machine = machineOf();
+  if (options.report !== undefined) {
+    const name = path.join(options.report, reportName(report));
+    await writeOutputFile(`${name}.json`, `${JSON.stringify(report, null, 2)}\n`);
+    await writeOutputFile(`${name}.md`, renderReport(report));
+    await printNote(`${name}.md and .json are written`);
+  }
   if (json) {
-    await printJson({ ...report, machine, software: VERSION });
+    // The session's figures stand at the top, as they always did.
+    const { session: _, machine, ...rest } = report;
+    await printJson({ ...session, ...rest, machine });
     return;
   }
+  const { machine, load } = report;
   const row = (name: string, s: { p50: number; p95: number; p99: number }) =>
     `${name.padEnd(34)}${[s.p50, s.p95, s.p99].map((v) => v.toFixed(2).padStart(9)).join('')}`;
   await print(
     [
-      `${report.source}; ${report.model.name} ${report.model.precision} on ${report.provider}, ${report.threads} threads; ${machine.cpu}, ${machine.cores} cores`,
-      `${report.fps.toFixed(1)} fps over ${report.seconds.toFixed(1)} s; ${report.frames.processed} frames, ${report.alerts} alerts; peak memory ${report.peakMemoryMiB.toFixed(0)} MiB`,
+      `${session.source}; ${session.model.name} ${session.model.precision} on ${session.provider}, ${session.threads} threads; ${machine.cpu}, ${machine.cores} cores`,
+      `${session.fps.toFixed(1)} fps over ${session.seconds.toFixed(1)} s; ${session.frames.processed} frames, ${session.alerts} alerts; peak memory ${session.peakMemoryMiB.toFixed(0)} MiB`,
+      ...boardLine(load),
       `${'ms'.padEnd(34)}${['p50', 'p95', 'p99'].map((h) => h.padStart(9)).join('')}`,
-      row('normalise', report.stages.normalise),
-      row('infer', report.stages.infer),
-      row('decode', report.stages.decode),
-      row('track', report.stages.track),
-      row('frame, besides inference', report.besidesInferenceMs),
-      row('frame to subscriber', report.latencyMs),
-      row('frame to subscriber less inference', report.overheadMs),
+      row('normalise', session.stages.normalise),
+      row('infer', session.stages.infer),
+      row('decode', session.stages.decode),
+      row('track', session.stages.track),
+      row('frame, besides inference', session.besidesInferenceMs),
+      row('frame to subscriber', session.latencyMs),
+      row('frame to subscriber less inference', session.overheadMs),
     ].join('\n'),
   );
+}
+
+/** Nothing where the board reports nothing. */
+function boardLine({ cpu, gpu, watts, celsius }: BoardLoad): string[] {
+  const parts = [
+    cpu && `processor ${(100 * cpu.mean).toFixed(0)} %`,
+    gpu && `GPU ${(100 * gpu.mean).toFixed(0)} %`,
+    watts && `${watts.mean.toFixed(1)} W`,
+    celsius && `${celsius.max.toFixed(0)} °C at most`,
+  ].filter((part) => part !== undefined);
+  return parts.length === 0 ? [] : [`meanwhile: ${parts.join(', ')}`];
 }
 
 function machineOf(): { cpu: string; cores: number; node: string } {

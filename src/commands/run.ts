@@ -4,6 +4,7 @@ import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { Daemon } from '../service/daemon.js';
 import { createLogger } from '../service/log.js';
 import { EdgeError } from '../types/errors.js';
+import { PRIORITY } from '../util/journal.js';
 import { configFrom, manifestPath, sourceFor, stopSignal } from './inputs.js';
 import { formatError, globalOptions, printNote, usageError } from './shared.js';
 
@@ -44,6 +45,7 @@ async function run(options: RunOptions, command: Command): Promise<void> {
   const log = createLogger(config.log);
   const signal = stopSignal();
   const daemon = new Daemon(config, log);
+  if (options.input === undefined) reloadOnHangUp(daemon, options.config);
   const finished = new Promise<void>((resolve) => {
     daemon.once('finished', resolve);
     signal.addEventListener('abort', () => resolve(), { once: true });
@@ -61,16 +63,22 @@ async function run(options: RunOptions, command: Command): Promise<void> {
   log.info({ frames: cameras.map((c) => ({ camera: c.id, ...c.frames })), alerts }, 'stopped');
   if (outcome === 'hung') {
     const error = new EdgeError('WORKER_HUNG', 'a worker did not stop in time; the process is killed');
-    await printNote(formatError(error, globalOptions(command)));
+    await printNote(formatError(error, globalOptions(command)), PRIORITY.error);
     // exit() would wait for the worker, or abort inside its native code.
     process.kill(process.pid, 'SIGKILL');
   }
   if (daemon.failure) throw daemon.failure;
 }
 
+/** SIGHUP reads the file again; at a terminal it means that the terminal has gone, and ends the program as ever. */
+function reloadOnHangUp(daemon: Daemon, file: string | undefined): void {
+  if (process.stderr.isTTY) return;
+  process.on('SIGHUP', () => void daemon.reload(() => loadConfig(file)));
+}
+
 async function fromFile(file: string | undefined): Promise<EdgeConfig> {
   const { config, warnings } = await loadConfig(file);
-  for (const warning of warnings) await printNote(`warning: ${warning}`);
+  for (const warning of warnings) await printNote(`warning: ${warning}`, PRIORITY.warning);
   return config;
 }
 

@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { ConfigInvalidError, type ConfigIssue, formatIssue } from '../config/issue.js';
 import { EdgeError, EXIT, type ExitCode, errno, toPlainError } from '../types/errors.js';
 import { cleanUp } from '../util/fatal.js';
+import { isJournal, PRIORITY, type Priority, withPriority } from '../util/journal.js';
 import { VERSION } from '../version.js';
 
 /** Longest wait for workers to stop before a fault ends the process. */
@@ -58,9 +59,9 @@ export function printJson(value: unknown): Promise<void> {
   return print(JSON.stringify(value));
 }
 
-/** A line for people beside the output proper, on stderr. */
-export function printNote(text: string): Promise<void> {
-  return write(process.stderr, `${text}\n`);
+/** A line for people beside the output proper, on stderr; where that is the journal, with its priority. */
+export function printNote(text: string, priority: Priority = PRIORITY.notice): Promise<void> {
+  return write(process.stderr, `${isJournal(2) ? withPriority(text, priority) : text}\n`);
 }
 
 /** Resolves even when the stream fails: what then happens is up to `guardStreams`. */
@@ -212,7 +213,9 @@ async function end(error: unknown, options: GlobalOptions): Promise<void> {
   const code: ExitCode = toPlainError(error).exitCode;
   process.exitCode = code;
   await cleanUp(CLEAN_UP_MS);
-  await write(options.json ? process.stdout : process.stderr, `${formatError(error, options)}\n`);
+  const text = formatError(error, options);
+  if (options.json) await write(process.stdout, `${text}\n`);
+  else await printNote(text, PRIORITY.error);
   process.exit(code);
 }
 

@@ -254,7 +254,7 @@ describe('loadConfig refuses', () => {
     ['cameras: [{id: a, source: {kind: recoding, path: x}}]', 'got "recoding"; did you mean recording?'],
     [
       'cameras: [{id: a, source: {path: x}}]',
-      'source.kind (line 1): expected one of recording, ffmpeg, synthetic, got nothing',
+      'source.kind (line 1): expected one of recording, ffmpeg, synthetic, v4l2, got nothing',
     ],
     ['cameras: [{id: a, source: clip}]', 'cameras[0].source (line 1): expected a mapping (key: value), got "clip"'],
     ['cameras: [{id: a, source: {kind: ffmpeg, input: -y}}]', 'that does not begin with "-", got "-y"'],

@@ -5,9 +5,11 @@ import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocum
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { applyEnvironment, type Override } from './environment.js';
 import { ConfigInvalidError, type ConfigIssue } from './issue.js';
+import { migrate } from './migrate.js';
 import { redactText } from './redact.js';
 import type { EdgeConfig } from './schema.js';
 import { formatPath, isMapping, type Path, walk } from './tree.js';
+import { checkTrust, type Place } from './trust.js';
 import { adviceOn, validate } from './validate.js';
 
 export interface LoadedConfig {
@@ -31,7 +33,7 @@ const LONGEST_FILE = 1024 * 1024;
  *
  * Without `file`: the one that `IRST_EDGE_CONFIG` names, else the first of `DEFAULT_FILES` that is there. Relative paths in the file are
  * relative to its folder, those in variables to the working directory.
- * @throws EdgeError CONFIG_NOT_FOUND, CONFIG_UNREADABLE, CONFIG_SYNTAX; ConfigInvalidError CONFIG_INVALID
+ * @throws EdgeError CONFIG_NOT_FOUND, CONFIG_UNREADABLE, CONFIG_SYNTAX, CONFIG_TOO_NEW, FILE_UNTRUSTED; ConfigInvalidError CONFIG_INVALID
  */
 export async function loadConfig(file?: string, env: Env = process.env): Promise<LoadedConfig> {
   const { name, text } = await readText(file ?? (env.IRST_EDGE_CONFIG || undefined));
@@ -39,7 +41,7 @@ export async function loadConfig(file?: string, env: Env = process.env): Promise
   const lines = new LineCounter();
   const document = parse(text, name, lines);
 
-  const { raw, overrides, issues } = applyEnvironment(content(document, name), env);
+  const { raw, overrides, issues } = applyEnvironment(migrate(content(document, name), name), env);
   const checked = validate(raw);
   if ('issues' in checked) {
     for (const { parts, ...issue } of checked.issues) {
@@ -56,6 +58,7 @@ export async function loadConfig(file?: string, env: Env = process.env): Promise
     ...document.warnings.map((w) => `line ${w.linePos?.[0].line ?? '?'}: ${firstLine(w.message)}`),
     ...adviceOn(config, raw),
     ...(await missingFiles(config, places)),
+    ...(await checkTrust(config, full, places)),
   ];
   return { config, warnings, file: full };
 }
@@ -233,11 +236,6 @@ function offsetOf(document: Document.Parsed, parts: Path): number | undefined {
 
 function startOf(node: unknown): number | undefined {
   return (node as { range?: [number, number, number] | null } | null | undefined)?.range?.[0];
-}
-
-interface Place {
-  path: Path;
-  file: string;
 }
 
 /** Makes every path in the configuration absolute, in place, and says where they are. */

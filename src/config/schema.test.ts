@@ -30,7 +30,14 @@ describe('the schema', () => {
           sensor: { watch: 'auto', deadPixels: 'replace' },
         },
       ],
-      detector: { precision: 'auto', threads: 2, backend: 'onnxruntime-node' },
+      detector: { precision: 'auto', threads: 2, backend: 'auto' },
+      runtime: {
+        engineBuilder: 'auto',
+        trtexec: '/usr/src/tensorrt/bin/trtexec',
+        buildMinutes: 30,
+        retryMinSeconds: 30,
+        retryMaxSeconds: 3600,
+      },
       tracker: {
         lowScore: 0.2,
         confirmHits: 3,
@@ -78,7 +85,9 @@ describe('the schema', () => {
       },
       embeddedBroker: { host: '127.0.0.1', port: 1883 },
       log: { level: 'info' },
+      security: { untrustedFiles: 'warn' },
       topicPrefix: 'irst',
+      version: 1,
     } satisfies EdgeConfig);
     expect(configSchema.parse({ cameras: [{ id: 's', source: { kind: 'synthetic' } }] }).cameras[0]?.source).toEqual({
       kind: 'synthetic',
@@ -121,7 +130,8 @@ describe('the schema', () => {
     expect(nodes.filter(([, node]) => !node.description).map(([name]) => name)).toEqual([]);
     const numbers = nodes.filter(([, node]) => node.type === 'integer' || node.type === 'number');
     const bare = numbers.filter(
-      ([, node]) => node.enum === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
+      ([, node]) =>
+        node.enum === undefined && node.const === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
     );
     expect(bare.map(([name]) => name)).toEqual([]);
   });
@@ -129,7 +139,7 @@ describe('the schema', () => {
   it('bounds every number, list and text', () => {
     const loose = everyNode(ROOT).filter(([, node]) => {
       if (node.type === 'integer' || node.type === 'number')
-        return node.enum === undefined && node.maximum === undefined;
+        return node.enum === undefined && node.const === undefined && node.maximum === undefined;
       return node.type === 'array' && node.maxItems === undefined;
     });
     expect(loose.map(([name]) => name)).toEqual([]);
@@ -160,6 +170,7 @@ describe('the sample configuration', async () => {
     expect(configSchema.parse(parse(full)).cameras.map((c) => c.source.kind)).toEqual([
       'recording',
       'ffmpeg',
+      'v4l2',
       'synthetic',
     ]);
   });
@@ -195,7 +206,7 @@ describe('nodesAt', () => {
     const raw = { cameras: [{ source: { kind: 'synthetic' } }] };
     expect(nodesAt(['cameras', 0, 'source', 'snr'], raw)).toHaveLength(1);
     expect(nodesAt(['cameras', 0, 'source', 'path'], raw)).toHaveLength(0);
-    expect(nodesAt(['cameras', 0, 'source', 'fps'], {})).toHaveLength(2);
+    expect(nodesAt(['cameras', 0, 'source', 'fps'], {})).toHaveLength(3);
     expect(nodesAt(['toString'], raw)).toHaveLength(0);
   });
 });

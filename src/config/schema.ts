@@ -1,4 +1,7 @@
 import { z } from 'zod';
+import { BACKENDS, PROVIDERS } from '../types/provider.js';
+import { parsePublicKey } from '../util/minisign.js';
+import { CONFIG_VERSION } from './version.js';
 
 // The one source of the configuration's types, defaults, checks and JSON Schema. Every key has a description, with its unit.
 //
@@ -298,10 +301,91 @@ const detector = z
       .exactOptional()
       .describe('Height of the heat-map peak from which a target is reported (0 to 1). Default: the one of the model.'),
     threads: z.int().min(1).max(16).default(2).describe('Processor threads of one network run (1 to 16).'),
-    backend: z.enum(['onnxruntime-node']).default('onnxruntime-node').describe('Library that runs the network.'),
+    backend: z
+      .enum(['auto', ...BACKENDS])
+      .default('auto')
+      .describe(
+        'Library that runs the network. auto: for a GPU libonnxruntime, where one is found, else onnxruntime-node; for the CPU ' +
+          'onnxruntime-node.',
+      ),
   })
   .prefault({})
   .describe('The detector.');
+
+const provider = z.enum(PROVIDERS);
+
+const providerOptions = (description: string) =>
+  z
+    .array(
+      z
+        .strictObject({
+          name: z
+            .string()
+            .regex(/^[a-z][a-z0-9_]{0,63}$/, 'a name of 1 to 64 characters a-z, 0-9 or "_"')
+            .describe("Name of the option, as ONNX Runtime's documentation has it."),
+          value: z.string().max(1024).describe('Its value, as text.'),
+        })
+        .describe('One option.'),
+    )
+    .max(64)
+    .exactOptional()
+    .describe(description);
+
+const runtime = z
+  .strictObject({
+    providers: z
+      .array(provider.describe('An execution provider.'))
+      .min(1)
+      .max(3)
+      .exactOptional()
+      .describe(
+        'Execution providers, the most wanted first (1 to 3). They are tried one by one, each proves itself on a golden frame, and the ' +
+          'first that does serves. Default: tensorrt, cuda, cpu.',
+      ),
+    require: provider
+      .exactOptional()
+      .describe(
+        'The only provider that may serve; without it the camera waits and tries again. Default: any of the list.',
+      ),
+    libonnxruntime: path(
+      'A libonnxruntime.so, or the folder that it lies in. Relative to this file. Default: $ORT_LIB, else the usual places.',
+    ).exactOptional(),
+    cacheDirectory: path(
+      'Folder for TensorRT engines. Relative to this file. Default: below $CACHE_DIRECTORY (systemd), else below ~/.cache.',
+    ).exactOptional(),
+    engineBuilder: z
+      .enum(['auto', 'library', 'trtexec'])
+      .default('auto')
+      .describe(
+        'What builds TensorRT engines. library: ONNX Runtime itself; trtexec: the program of TensorRT. auto: the library, where it ' +
+          'takes options (libonnxruntime), else trtexec.',
+      ),
+    trtexec: z
+      .string()
+      .min(1)
+      .max(LONGEST)
+      .default('/usr/src/tensorrt/bin/trtexec')
+      .describe('The trtexec program: an absolute path, or a name on the PATH.'),
+    buildMinutes: z
+      .number()
+      .min(0.1)
+      .max(600)
+      .default(30)
+      .describe('Longest time of one engine build, min (0.1 to 600).'),
+    retryMinSeconds: z
+      .number()
+      .min(1)
+      .max(86_400)
+      .default(30)
+      .describe('Wait before a provider that failed is tried again, s (1 to 86400); doubles with each failure.'),
+    retryMaxSeconds: z.number().min(1).max(86_400).default(3600).describe('Longest such wait, s (1 to 86400).'),
+    tensorrtOptions: providerOptions(
+      'Options of the TensorRT provider of libonnxruntime (0 to 64), such as trt_builder_optimization_level. Another list is another engine.',
+    ),
+    cudaOptions: providerOptions('Options of the CUDA provider of libonnxruntime (0 to 64), such as gpu_mem_limit.'),
+  })
+  .prefault({})
+  .describe('What the network runs on.');
 
 const mqtt = z
   .strictObject({
@@ -437,6 +521,28 @@ const log = z
   })
   .prefault({})
   .describe('Logging.');
+
+const security = z
+  .strictObject({
+    untrustedFiles: z
+      .enum(['warn', 'refuse', 'ignore'])
+      .default('warn')
+      .describe(
+        'What to do when this file, the model, the camera profiles, or a password or key belong to another user than root and the one ' +
+          'that runs the program, or may be written to (secrets: read) by everyone.',
+      ),
+    modelPublicKey: z
+      .string()
+      .max(LONGEST)
+      .refine((text) => parsePublicKey(text) !== undefined, 'a minisign public key, a line that begins with RW')
+      .exactOptional()
+      .describe(
+        'minisign public key. Models are then loaded only with a signature of their manifest (manifest.json.minisig) made with its ' +
+          'secret key. Default: none is needed.',
+      ),
+  })
+  .prefault({})
+  .describe('Whom to believe.');
 
 const timeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'a time of day HH:MM');
 
@@ -762,6 +868,12 @@ const outputs = z
 
 export const configSchema = z
   .strictObject({
+    version: z
+      .literal(CONFIG_VERSION)
+      .default(CONFIG_VERSION)
+      .describe(
+        'Version of the keys (1, no unit). A program that is newer reads older ones; an older one refuses newer ones.',
+      ),
     device: z
       .strictObject({
         id: id.default('irst-edge').describe('Name of this device; stands in every topic.'),
@@ -770,6 +882,7 @@ export const configSchema = z
       .describe('This device.'),
     cameras: z.array(camera).min(1).max(4).describe('The cameras (1 to 4), one worker thread each.'),
     detector,
+    runtime,
     tracker,
     alerts,
     outputs,
@@ -777,6 +890,7 @@ export const configSchema = z
     outbox,
     embeddedBroker,
     log,
+    security,
     profilesDirectory: path(
       'Folder of your own camera profiles, one JSON file each, which take the place of those of the same name that come with the ' +
         'program. Relative to this file. Default: none.',
@@ -784,6 +898,10 @@ export const configSchema = z
     stateDirectory: path(
       'Folder of this program alone, in which events wait for the broker across restarts. Relative to this file. ' +
         'Default: $STATE_DIRECTORY (systemd), else none, and events wait in memory.',
+    ).exactOptional(),
+    runtimeDirectory: path(
+      'Folder of this program alone, in which it says every second how it does, for irst-edge health. Relative to this file. ' +
+        'Default: $RUNTIME_DIRECTORY (systemd), else none.',
     ).exactOptional(),
     topicPrefix: z
       .string()
@@ -802,6 +920,7 @@ export type EdgeConfig = z.output<typeof configSchema>;
 export type CameraConfig = EdgeConfig['cameras'][number];
 export type SourceConfig = CameraConfig['source'];
 export type DetectorConfig = EdgeConfig['detector'];
+export type RuntimeConfig = EdgeConfig['runtime'];
 export type TrackerConfig = EdgeConfig['tracker'];
 export type AlertsConfig = EdgeConfig['alerts'];
 export type OutputsConfig = EdgeConfig['outputs'];
@@ -809,6 +928,7 @@ export type MqttConfig = EdgeConfig['mqtt'];
 export type OutboxConfig = EdgeConfig['outbox'];
 export type EmbeddedBrokerConfig = EdgeConfig['embeddedBroker'];
 export type LogConfig = EdgeConfig['log'];
+export type SecurityConfig = EdgeConfig['security'];
 /** What a file may hold: keys with defaults may be absent. */
 export type EdgeConfigInput = z.input<typeof configSchema>;
 

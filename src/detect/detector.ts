@@ -1,16 +1,32 @@
 import type { Frame } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
-import type { HeatMaps, InferenceBackend } from './backend.js';
-import { chooseFile, loadModel, type Manifest, paddedSize, readManifest } from './manifest.js';
+import type { ProviderChange, ProviderStatus } from '../types/provider.js';
+import type { HeatMaps } from './backend.js';
+import { type Manifest, readManifest } from './manifest.js';
+import { ModelRunner } from './model-runner.js';
 import { Normaliser } from './normalise.js';
-import { OrtNodeBackend } from './ort-node.js';
+import { ProviderOpener, RUNTIME_DEFAULTS, type RuntimeOptions } from './provider-opener.js';
 
 export interface DetectorOptions {
   /** Path of a model's manifest.json. */
   manifest: string;
-  precision: 'fp32' | 'fp16';
+  /** auto: FP16 on a GPU, FP32 on a CPU. */
+  precision: 'auto' | 'fp32' | 'fp16';
   threads: number;
+  /** minisign public key with which the manifest must be signed; absent: it need not be. */
+  publicKey?: string;
+  /** What runs the network; absent: onnxruntime-node on the CPU. */
+  runtime?: Partial<RuntimeOptions>;
 }
+
+export interface DetectorHooks {
+  /** Told of every step of the provider, also before `create` resolves. */
+  onChange?(change: ProviderChange, status: ProviderStatus): void;
+  /** Ends a wait for an engine. */
+  signal?: AbortSignal;
+}
+
+const CPU_ONLY: Partial<RuntimeOptions> = { providers: ['cpu'], backend: 'onnxruntime-node' };
 
 /** Time a stage took, ms. */
 export interface DetectTimings {
@@ -24,42 +40,58 @@ type Size = { width: number; height: number };
 export class Detector {
   private constructor(
     readonly manifest: Manifest,
-    readonly identity: ModelIdentity,
     private readonly size: Size,
     private readonly padded: Size,
     private readonly normaliser: Normaliser,
-    private readonly backend: InferenceBackend,
-    private readonly input: Float32Array,
+    private readonly runner: ModelRunner,
   ) {}
 
-  /** Loads and proves the model for frames of one size. @throws EdgeError MODEL_* */
-  static async create(options: DetectorOptions, size: Size): Promise<Detector> {
-    const manifest = await readManifest(options.manifest);
-    const file = chooseFile(manifest, size.width, size.height, options.precision);
-    const model = await loadModel(options.manifest, manifest, file);
-    const least = paddedSize(manifest, size.width, size.height);
-    const padded = { width: file.width ?? least.width, height: file.height ?? least.height };
-    const backend = await OrtNodeBackend.create(model, { ...padded, threads: options.threads });
-    const detector = new Detector(
-      manifest,
-      { name: manifest.name, sha256: file.sha256, precision: file.precision },
-      { width: size.width, height: size.height },
-      padded,
-      new Normaliser(manifest.input.normalisation),
-      backend,
-      new Float32Array(padded.width * padded.height),
-    );
-    // The first run allocates and prepares; let no frame pay for it.
-    await backend.run(detector.input);
-    return detector;
+  /**
+   * Loads and proves the model for frames of one size.
+   * @throws EdgeError MODEL_*, PROVIDER_NONE, PROVIDER_REQUIRED
+   */
+  static async create(
+    options: DetectorOptions,
+    size: Size,
+    { onChange, signal }: DetectorHooks = {},
+  ): Promise<Detector> {
+    const manifest = await readManifest(options.manifest, options.publicKey);
+    const { manifest: manifestPath, precision, threads } = options;
+    const { width, height } = size;
+    const runtime = { ...RUNTIME_DEFAULTS, ...(options.runtime ?? CPU_ONLY) };
+    const opener = new ProviderOpener(runtime, { manifestPath, manifest, precision, threads, width, height });
+    const runner: ModelRunner = new ModelRunner(opener, {
+      ...runtime,
+      onChange: (change) => onChange?.(change, runner.status()),
+    });
+    const stop = () => void runner.close();
+    signal?.addEventListener('abort', stop, { once: true });
+    try {
+      await runner.start();
+    } catch (error) {
+      await runner.close();
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
+    return new Detector(manifest, { width, height }, opener.size, new Normaliser(manifest.input.normalisation), runner);
+  }
+
+  /** The model that runs now: another precision may come with another provider. */
+  get identity(): ModelIdentity {
+    return this.runner.identity;
   }
 
   get provider(): string {
-    return this.backend.provider;
+    return this.runner.provider;
   }
 
   get library(): string {
-    return this.backend.library;
+    return this.runner.library;
+  }
+
+  get status(): ProviderStatus {
+    return this.runner.status();
   }
 
   /** Heat maps of one frame; cells beyond the frame (padding) may hold peaks that the decoder drops. */
@@ -70,15 +102,16 @@ export class Detector {
       );
     }
     const start = performance.now();
-    this.normaliser.run(frame.data, frame.width, frame.height, this.input, this.padded.width, this.padded.height);
+    const { input } = this.runner;
+    this.normaliser.run(frame.data, frame.width, frame.height, input, this.padded.width, this.padded.height);
     const normalised = performance.now();
-    const maps = await this.backend.run(this.input);
+    const maps = await this.runner.run(input);
     timings.normalise = normalised - start;
     timings.infer = performance.now() - normalised;
     return maps;
   }
 
   async close(): Promise<void> {
-    await this.backend.close();
+    await this.runner.close();
   }
 }

@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
+import { verifyManifest } from './manifest-signature.js';
 
-/** The model that ships with the program. */
-export const BUNDLED_MANIFEST = fileURLToPath(new URL('../../models/manifest.json', import.meta.url));
+export { BUNDLED_MANIFEST } from '../util/bundled.js';
 
 const unit = z.number().min(0).max(1);
 const size = z.number().int().positive().multipleOf(8).max(8192).nullable();
@@ -56,23 +55,32 @@ export interface LoadedModel {
   bytes: Uint8Array;
 }
 
-/** @throws EdgeError MODEL_NOT_FOUND, MODEL_MANIFEST_INVALID */
-export async function readManifest(manifestPath: string): Promise<Manifest> {
-  let text: string;
+/**
+ * Reads a manifest. With `publicKey` (minisign) it must be signed with that key; as it names the sha256 of every file, so are they.
+ * @throws EdgeError MODEL_NOT_FOUND, MODEL_MANIFEST_INVALID, MODEL_UNSIGNED, MODEL_SIGNATURE_INVALID
+ */
+export async function readManifest(manifestPath: string, publicKey?: string): Promise<Manifest> {
+  let content: Buffer;
   try {
-    text = await readFile(manifestPath, 'utf8');
+    content = await readFile(manifestPath);
   } catch (cause) {
     throw notFound(manifestPath, cause);
   }
+  // Before anything of it is believed, and of the very bytes that are parsed.
+  if (publicKey !== undefined) await verifyManifest(manifestPath, content, publicKey);
   let data: unknown;
   try {
-    data = JSON.parse(text);
+    data = JSON.parse(content.toString('utf8'));
   } catch (cause) {
-    throw new EdgeError('MODEL_MANIFEST_INVALID', `${manifestPath} is not JSON: ${(cause as Error).message}`, {
-      hint: 'give the manifest.json that the training export wrote',
-      exitCode: EXIT.dataError,
-      cause,
-    });
+    throw new EdgeError(
+      'MODEL_MANIFEST_INVALID',
+      `${manifestPath} is not JSON: ${(cause as Error).message.replaceAll(/\s+/g, ' ')}`,
+      {
+        hint: 'give the manifest.json that the training export wrote',
+        exitCode: EXIT.dataError,
+        cause,
+      },
+    );
   }
   const parsed = manifestSchema.safeParse(data);
   if (parsed.success) return parsed.data;

@@ -1,39 +1,47 @@
 import * as ort from 'onnxruntime-node';
-import { EdgeError, EXIT } from '../types/errors.js';
-import type { BackendOptions, HeatMaps, InferenceBackend } from './backend.js';
+import type { Provider } from '../types/provider.js';
+import { type BackendOptions, type HeatMaps, type InferenceBackend, unavailable, unusable } from './backend.js';
 import type { LoadedModel } from './manifest.js';
 
 /**
- * onnxruntime-node on the CPU execution provider.
+ * onnxruntime-node, on the CPU; on TensorRT or CUDA where its binding and library were built with them.
  *
  * `session.run` of onnxruntime-node 1.30 blocks the event loop of its thread and must not be interrupted by
- * `worker.terminate()` (it aborts the process), so the pipeline's worker is asked to stop instead.
+ * `worker.terminate()` (it aborts the process), so the pipeline's worker is asked to stop instead. It passes no provider options on.
  */
 export class OrtNodeBackend implements InferenceBackend {
   readonly library = `onnxruntime-node ${ort.env.versions.node ?? ort.env.versions.common}`;
-  readonly provider = 'cpu';
 
   private constructor(
+    readonly provider: Provider,
     private readonly session: ort.InferenceSession,
     private readonly feeds: { image: ort.Tensor },
     private readonly fetches: { heat: ort.Tensor; logsig: ort.Tensor },
     private readonly maps: HeatMaps,
   ) {}
 
-  /** @throws EdgeError MODEL_UNUSABLE when the library refuses the file or its inputs and outputs are not ours */
+  /** @throws EdgeError PROVIDER_UNAVAILABLE; MODEL_UNUSABLE when the library refuses the file or its inputs and outputs are not ours */
   static async create(model: LoadedModel, options: BackendOptions): Promise<OrtNodeBackend> {
+    const { provider = 'cpu' } = options;
     let session: ort.InferenceSession;
     try {
       session = await ort.InferenceSession.create(model.bytes, {
-        executionProviders: ['cpu'],
+        executionProviders: [provider],
         intraOpNumThreads: options.threads,
         interOpNumThreads: 1,
         graphOptimizationLevel: 'all',
         logSeverityLevel: 3,
-        // Spinning threads save nothing here and cost 16 % of CPU at low frame rates.
-        extra: { session: { intra_op: { allow_spinning: '0' } } },
+        extra: {
+          session: {
+            // Spinning threads save nothing here and cost 16 % of CPU at low frame rates.
+            intra_op: { allow_spinning: '0' },
+            // A part of the network that silently lands on the CPU would pass for the whole on the GPU.
+            ...(provider !== 'cpu' && { disable_cpu_ep_fallback: '1' }),
+          },
+        },
       });
     } catch (cause) {
+      if (provider !== 'cpu') throw unavailable(provider, (cause as Error).message, { cause });
       throw unusable(model, (cause as Error).message, cause);
     }
     const names = `${session.inputNames.join(',')} -> ${session.outputNames.join(',')}`;
@@ -43,16 +51,18 @@ export class OrtNodeBackend implements InferenceBackend {
     const cols = width / model.manifest.output.stride;
     const maps = { heat: new Float32Array(rows * cols), logsig: new Float32Array(rows * cols), rows, cols };
     const dims = [1, 1, rows, cols];
+    const input = options.input?.length === width * height ? options.input : new Float32Array(width * height);
     return new OrtNodeBackend(
+      provider,
       session,
-      { image: new ort.Tensor('float32', new Float32Array(width * height), [1, 1, height, width]) },
+      { image: new ort.Tensor('float32', input, [1, 1, height, width]) },
       { heat: new ort.Tensor('float32', maps.heat, dims), logsig: new ort.Tensor('float32', maps.logsig, dims) },
       maps,
     );
   }
 
   async run(input: Float32Array): Promise<HeatMaps> {
-    (this.feeds.image.data as Float32Array).set(input);
+    if (input !== this.feeds.image.data) (this.feeds.image.data as Float32Array).set(input);
     // Preallocated outputs: the library writes into our arrays and returns copies, which are ignored.
     await this.session.run(this.feeds, this.fetches);
     return this.maps;
@@ -61,12 +71,4 @@ export class OrtNodeBackend implements InferenceBackend {
   async close(): Promise<void> {
     await this.session.release();
   }
-}
-
-function unusable(model: LoadedModel, why: string, cause?: unknown): EdgeError {
-  return new EdgeError('MODEL_UNUSABLE', `${model.path}: ${why.split('\n')[0]}`, {
-    hint: 'the file is whole but is no model of this program; export it again',
-    exitCode: EXIT.dataError,
-    cause,
-  });
 }

@@ -7,6 +7,7 @@ import type { PlainError } from '../types/errors.js';
 import type { CaptureTransition, DropReason, FrameSensor, SourceInfo } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { Crop, FramePicture, FramePictureOptions } from '../types/picture.js';
+import type { ProviderChange, ProviderStatus } from '../types/provider.js';
 import type { TrackUpdate } from '../types/track.js';
 
 /** What a camera's worker is started with. */
@@ -78,9 +79,15 @@ export type WorkerEvent =
   | { type: 'threshold'; value: number; request: number }
   /** The newest frame at the request of that number; null: it does not fit, however small. */
   | { type: 'snapshot'; picture: FramePicture | null; request: number }
+  /** The model and the inference library work on this machine; the source may still be waited for. */
+  | { type: 'model'; model: ModelIdentity }
+  /** The worker's event loop goes round: once a second, whether or not there are frames. */
+  | { type: 'alive' }
   | { type: 'ready'; model: ModelIdentity; provider: string; library: string; threshold: number; source: SourceInfo }
   | FrameResult
   | { type: 'counters'; counters: FrameCounters }
+  /** What runs the network took a step; also before `ready`. `model`: what runs from the next frame on. */
+  | { type: 'provider'; change: ProviderChange; status: ProviderStatus; model?: ModelIdentity }
   /** The source's device took a step; also before `ready`. */
   | { type: 'capture'; transition: CaptureTransition }
   /** A frame was dropped because of this; at most one of a code in ten seconds. */
@@ -93,4 +100,6 @@ export type WorkerEvent =
 export type WorkerRequest =
   | { type: 'stop' }
   | { type: 'threshold'; value: number | null; request: number }
+  /** What the configuration now says: a threshold of null is the model's own, a chip side of null is none. */
+  | { type: 'configure'; threshold: number | null; chipSide: number | null }
   | { type: 'snapshot'; options: FramePictureOptions; request: number };

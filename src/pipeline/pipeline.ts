@@ -1,8 +1,10 @@
 import { createSource } from '../capture/create-source.js';
 import { SensorMonitor } from '../capture/sensor-monitor.js';
-import { Detector } from '../detect/detector.js';
+import { Detector, type DetectorHooks } from '../detect/detector.js';
+import { proveModel } from '../detect/prove.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import type { CaptureTransition, DropReason, Frame, FrameSource, SourceInfo } from '../types/frame.js';
+import type { ModelIdentity } from '../types/model.js';
 import type { Crop, FramePictureOptions } from '../types/picture.js';
 import type { TrackUpdate } from '../types/track.js';
 import type { CameraJob, FrameCounters, WorkerEvent } from './messages.js';
@@ -24,13 +26,20 @@ export interface PipelineParts {
   createDetector(
     job: CameraJob,
     info: SourceInfo,
+    hooks: DetectorHooks,
   ): Promise<Pick<Detector, 'run' | 'close' | 'manifest' | 'identity' | 'provider' | 'library'>>;
+  /** Before a source that may be waited for. */
+  proveModel?(job: CameraJob): Promise<ModelIdentity>;
 }
 
 const REAL_PARTS: PipelineParts = {
   createSource: (job, onFault, onTransition) => createSource(job.source, { onFault, onTransition }),
-  createDetector: (job, info) => Detector.create(job.detector, info),
+  createDetector: (job, info, hooks) => Detector.create(job.detector, info, hooks),
+  proveModel: (job) => proveModel(job.detector),
 };
+
+/** Sources that may not be there yet; the others open at once, and the detector is its own proof. */
+const WAITED_FOR: readonly CameraJob['source']['kind'][] = ['v4l2', 'ffmpeg'];
 
 /**
  * The data plane of one camera: source, detector, decoder, in one loop on one thread. It owns no socket; what it finds leaves
@@ -45,11 +54,13 @@ export class Pipeline {
   private readonly faults = new Map<string, number>();
 
   private threshold: number | undefined;
+  /** What a command asked for, over the configuration. */
+  private override: number | null = null;
   private modelThreshold: number | undefined;
   private snapshots: { options: FramePictureOptions; request: number }[] = [];
 
   constructor(
-    private readonly job: CameraJob,
+    private job: CameraJob,
     private readonly emit: (event: WorkerEvent) => void,
     private readonly parts: PipelineParts = REAL_PARTS,
   ) {
@@ -58,8 +69,16 @@ export class Pipeline {
 
   /** From the next frame on; null: as configured, else the model's. Answered with a `threshold` event. */
   setThreshold(value: number | null, request: number): void {
+    this.override = value;
     this.threshold = value ?? this.job.threshold ?? this.modelThreshold;
     if (this.threshold !== undefined) this.emit({ type: 'threshold', value: this.threshold, request });
+  }
+
+  /** The configuration changed; a threshold that a command asked for stays. Answered with a `threshold` event of request 0. */
+  configure({ threshold, chipSide }: { threshold: number | null; chipSide: number | null }): void {
+    const { threshold: _, chipSide: __, ...job } = this.job;
+    this.job = { ...job, ...(threshold !== null && { threshold }), ...(chipSide !== null && { chipSide }) };
+    this.setThreshold(this.override, 0);
   }
 
   /** Of the next frame. Answered with a `snapshot` event. */
@@ -111,9 +130,19 @@ export class Pipeline {
   }
 
   private async loop(source: FrameSource, signal: AbortSignal): Promise<void> {
+    if (this.parts.proveModel !== undefined && WAITED_FOR.includes(this.job.source.kind)) {
+      this.emit({ type: 'model', model: await this.parts.proveModel(this.job) });
+      if (signal.aborted) return;
+    }
     const info = await source.start(signal);
     if (signal.aborted) return;
-    const detector = await this.parts.createDetector(this.job, info);
+    let running: Awaited<ReturnType<PipelineParts['createDetector']>> | undefined;
+    const detector = await this.parts.createDetector(this.job, info, {
+      onChange: (change, status) =>
+        this.emit({ type: 'provider', change, status, ...(running && { model: running.identity }) }),
+      signal,
+    });
+    running = detector;
     try {
       this.modelThreshold = detector.manifest.decode.threshold;
       this.threshold ??= this.modelThreshold;

@@ -6,6 +6,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { CameraJob, WorkerEvent, WorkerRequest } from './messages.js';
 import { Pipeline } from './pipeline.js';
 
+const ALIVE_EVERY_MS = 1000;
+
 const port = parentPort;
 if (port === null) throw new Error('pipeline/worker is a worker thread, not a program');
 
@@ -14,8 +16,11 @@ const pipeline = new Pipeline(workerData as CameraJob, (event: WorkerEvent) => p
 port.on('message', (request: WorkerRequest) => {
   if (request.type === 'stop') stop.abort();
   else if (request.type === 'threshold') pipeline.setThreshold(request.value, request.request);
+  else if (request.type === 'configure') pipeline.configure(request);
   else pipeline.takeSnapshot(request.options, request.request);
 });
+const pulse = setInterval(() => port.postMessage({ type: 'alive' } satisfies WorkerEvent), ALIVE_EVERY_MS);
 await pipeline.run(stop.signal);
+clearInterval(pulse);
 // The last message is posted; without this listener the thread ends by itself.
 port.close();

@@ -1,5 +1,5 @@
 import type { CommandResult } from '../alerts/commands.js';
-import { type EventCounters, EventEngine } from '../alerts/events.js';
+import { type EventCounters, EventEngine, type EventRules } from '../alerts/events.js';
 import type { Outputs } from '../alerts/outputs.js';
 import type { MqttPublisher } from '../alerts/publisher.js';
 import {
@@ -10,7 +10,9 @@ import {
   type EventMessage,
   isoTime,
   type Picture,
+  runtimeState,
   type SensorState,
+  type Severity,
   type Snapshot,
   severityRank,
   TEXT_MAX,
@@ -49,7 +51,7 @@ export class CameraReporter {
   private snapshotAt = Number.NEGATIVE_INFINITY;
 
   constructor(
-    private readonly config: EdgeConfig,
+    private config: EdgeConfig,
     camera: CameraConfig,
     private readonly supervisor: CameraSupervisor,
     private readonly publisher: MqttPublisher,
@@ -58,7 +60,6 @@ export class CameraReporter {
     newId: (atMs: number) => string,
     private readonly clock: Pick<ClockWatch, 'state'>,
   ) {
-    const { alerts } = config;
     this.device = config.device.id;
     this.id = camera.id;
     this.engine = new EventEngine({
@@ -66,15 +67,23 @@ export class CameraReporter {
       camera: camera.id,
       software: VERSION,
       newId,
-      updateIntervalMs: alerts.updateIntervalSeconds * 1000,
-      zones: (camera.zones ?? []).map(toZone),
-      severity: { base: alerts.severity.base, rules: alerts.severity.rules ?? [] },
-      stationary: alerts.stationary,
-      chips: alerts.chip.messages,
-      ...(alerts.quietHours && { quietHours: alerts.quietHours }),
-      ...(camera.intrinsics && { intrinsics: camera.intrinsics }),
-      ...(camera.mount && { mount: camera.mount }),
+      ...eventRules(config, camera),
     });
+  }
+
+  /**
+   * The configuration changed; what its sections `alerts`, `outbox` and the camera's zones, mount and intrinsics say holds from the next
+   * frame on. A profile in force stays so while there is one of that name.
+   */
+  reconfigure(config: EdgeConfig, camera: CameraConfig): void {
+    const before = this.profile;
+    this.config = config;
+    this.engine.reconfigure(eventRules(config, camera));
+    const profile = this.profileNamed(before);
+    if (profile === undefined) this.profile = DEFAULT_PROFILE;
+    else this.engine.configure(profileRules(config, profile));
+    if (before !== DEFAULT_PROFILE) void this.supervisor.setThreshold(profile?.threshold ?? null);
+    this.state();
   }
 
   get enabled(): boolean {
@@ -145,10 +154,7 @@ export class CameraReporter {
     if (!this.supervisor.running) return { ok: false, error: NOT_RUNNING };
     const inForce = await this.supervisor.setThreshold(profile?.threshold ?? null);
     if (inForce === undefined) return { ok: false, error: NOT_RUNNING };
-    this.engine.configure({
-      updateIntervalMs: (profile?.updateIntervalSeconds ?? alerts.updateIntervalSeconds) * 1000,
-      severity: profile?.severity ?? alerts.severity.base,
-    });
+    this.engine.configure(profileRules(this.config, profile));
     this.profile = name;
     this.state();
     return { ok: true, value: name };
@@ -197,6 +203,7 @@ export class CameraReporter {
       enabled: this.engine.enabled,
       ...(threshold === undefined ? {} : { threshold }),
       ...(what?.profile === undefined ? {} : { cameraProfile: what.profile }),
+      ...(this.supervisor.runtime && { runtime: runtimeState(this.supervisor.runtime) }),
       ...(this.supervisor.capture && { capture: captureState(this.supervisor.capture) }),
       ...(sensor === undefined || watched === undefined
         ? {}
@@ -221,10 +228,13 @@ export class CameraReporter {
   }
 
   stats(): CameraStats {
-    const { fps, frames } = this.supervisor.status();
+    const { fps, frames, provider } = this.supervisor.status();
+    const { runtime } = this.supervisor;
     const { tracks, updates } = this.counters();
     return {
       camera: this.id,
+      ...(provider === undefined ? {} : { provider }),
+      ...(runtime && { demotions: runtime.demotions }),
       ...(fps === undefined ? {} : { fps }),
       ...(frames === undefined ? {} : { frames }),
       invalidCells: this.supervisor.counters().invalidCells,
@@ -253,6 +263,30 @@ export class CameraReporter {
       }
     }
   }
+}
+
+function eventRules({ alerts }: EdgeConfig, camera: CameraConfig): EventRules {
+  return {
+    updateIntervalMs: alerts.updateIntervalSeconds * 1000,
+    zones: (camera.zones ?? []).map(toZone),
+    severity: { base: alerts.severity.base, rules: alerts.severity.rules ?? [] },
+    stationary: alerts.stationary,
+    chips: alerts.chip.messages,
+    ...(alerts.quietHours && { quietHours: alerts.quietHours }),
+    ...(camera.intrinsics && { intrinsics: camera.intrinsics }),
+    ...(camera.mount && { mount: camera.mount }),
+  };
+}
+
+/** Of a profile, or, without one, of the configuration itself. */
+function profileRules(
+  { alerts }: EdgeConfig,
+  profile: NonNullable<EdgeConfig['alerts']['profiles']>[number] | undefined,
+): { updateIntervalMs: number; severity: Severity } {
+  return {
+    updateIntervalMs: (profile?.updateIntervalSeconds ?? alerts.updateIntervalSeconds) * 1000,
+    severity: profile?.severity ?? alerts.severity.base,
+  };
 }
 
 /** The chip of a track as a PNG, made only when a message asks for it. */

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CommandResult, Commands, type CommandValue } from '../alerts/commands.js';
 import { passwordSource } from '../alerts/credentials.js';
@@ -11,17 +12,23 @@ import { OutboxReport, outboxStats } from '../alerts/outbox-report.js';
 import { Outputs } from '../alerts/outputs.js';
 import { MqttPublisher } from '../alerts/publisher.js';
 import { type CommandName, statsMessage, statusMessage, type Topics, topics } from '../alerts/schema.js';
+import { ConfigInvalidError, formatIssue } from '../config/issue.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
-import { EdgeError, EXIT, errno, fromPlainError } from '../types/errors.js';
+import { EdgeError, EXIT, errno, fromPlainError, toPlainError } from '../types/errors.js';
 import { onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
 import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.js';
 import { ClockWatch } from './clock.js';
+import { HEALTH_VERSION, type Health, HealthFile } from './health.js';
 import type { Logger } from './log.js';
+import type { Judgement } from './progress.js';
+import { planReload } from './reload.js';
+import { runtimeOptions } from './runtime-options.js';
 import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
 import { SystemdNotifier } from './systemd.js';
+import { Watchdog } from './watchdog.js';
 
 /** A worker asked to stop ends after the inference under way; with the broker's second this keeps a stop below 2 s. */
 const STOP_WORKERS_MS = 900;
@@ -35,6 +42,11 @@ const STATUS_EVERY_MS = 5000;
 const STATS_EVERY_MS = 10_000;
 const OUTBOX_LOOK_EVERY_MS = 1000;
 const SAME_PROBLEM_EVERY_MS = 10_000;
+const HEALTH_EVERY_MS = 1000;
+/** How often a start that takes long asks systemd for more time, and for how much; for so long at most. */
+const START_LOOK_EVERY_MS = 5000;
+const START_EXTENSION_MS = 20_000;
+const START_LIMIT_MS = 1_200_000;
 
 interface DaemonEvents {
   /** A frame was worked, whether or not something was found. */
@@ -64,9 +76,17 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private forgetFatal: (() => void) | undefined;
   private reportFailedAt = Number.NEGATIVE_INFINITY;
   private stopped: Promise<'stopped' | 'hung'> | undefined;
+  private state: Health['state'] = 'starting';
+  private ready = false;
+  private readonly loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
+  private health: HealthFile | undefined;
+  private watchdog: Watchdog | undefined;
+  private saidStatus = '';
+  private readonly childLogs: Logger[] = [];
+  private reloading: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly config: EdgeConfig,
+    private config: EdgeConfig,
     private readonly log: Logger,
     supervisor: SupervisorOptions = {},
   ) {
@@ -95,6 +115,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async start(signal: AbortSignal, beforeCameras?: (brokerUrl: string) => Promise<void>): Promise<void> {
     const { config, log } = this;
     this.forgetFatal = onFatal(() => this.stop());
+    this.loopDelay.enable();
+    // First of all: a missing addon must not go unnoticed until systemd's patience is over.
+    this.systemd.status('starting');
+    if (this.systemd.enabled) this.timers.push(setInterval(() => this.askForTime(), START_LOOK_EVERY_MS));
+    this.startHealth();
     let url = config.mqtt.url;
     let protocolVersion = config.mqtt.protocolVersion;
     if (url === undefined) {
@@ -159,7 +184,10 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     }
     this.publishStatus();
     this.timers.push(
-      setInterval(() => this.publishStatus(), STATUS_EVERY_MS),
+      setInterval(() => {
+        this.publishStatus();
+        if (this.ready) this.sayStatus();
+      }, STATUS_EVERY_MS),
       setInterval(() => this.publishStats(), STATS_EVERY_MS),
       setInterval(() => this.reportOutbox(), OUTBOX_LOOK_EVERY_MS),
     );
@@ -169,9 +197,158 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       this.follow(camera, this.reporters.get(camera.job.camera)!);
       camera.start();
     }
-    this.systemd.ready();
-    const watchdogMs = this.systemd.watchdogIntervalMs;
-    if (watchdogMs !== undefined) this.timers.push(setInterval(() => this.systemd.watchdog(), watchdogMs / 2));
+    this.readyWhenProven();
+  }
+
+  /**
+   * Reads the configuration again, and applies what can be changed between two frames: no worker, source or connection is touched. What
+   * needs a restart is named in the log and stays as it was; so does everything where `load` throws. One after the other. Never rejects.
+   * @param load reads and checks the configuration
+   */
+  reload(load: () => Promise<{ config: EdgeConfig; warnings: readonly string[] }>): Promise<void> {
+    this.reloading = this.reloading.then(() => this.applyReload(load));
+    return this.reloading;
+  }
+
+  private async applyReload(load: () => Promise<{ config: EdgeConfig; warnings: readonly string[] }>): Promise<void> {
+    if (this.stopped !== undefined) return;
+    const { log } = this;
+    // Before it is ready, READY=1 would tell something else.
+    const tell = this.ready;
+    if (tell) this.systemd.reloading();
+    let outcome: string;
+    try {
+      const { config, warnings } = await load();
+      for (const warning of warnings) log.warn(warning);
+      const plan = planReload(this.config, config);
+      this.reconfigure(plan.config);
+      const { applied, restart } = plan;
+      if (restart.length > 0) log.warn({ applied, restart }, 'configuration read again; a part needs a restart');
+      else
+        log.info({ applied }, applied.length === 0 ? 'configuration read again: nothing new' : 'configuration applied');
+      outcome = restart.length > 0 ? `reloaded, a restart is needed for ${restart.join(', ')}` : 'reloaded';
+    } catch (error) {
+      const { code, message, hint } = toPlainError(error);
+      const issues = error instanceof ConfigInvalidError ? error.issues.map(formatIssue) : undefined;
+      log.error({ code, hint, ...(issues && { issues }) }, `the old configuration stays: ${message}`);
+      outcome = `reload refused: ${code}`;
+    }
+    if (tell && this.stopped === undefined) this.systemd.ready(outcome);
+  }
+
+  private reconfigure(config: EdgeConfig): void {
+    this.config = config;
+    for (const log of [this.log, ...this.childLogs]) log.level = config.log.level;
+    for (const supervisor of this.cameras) {
+      const camera = config.cameras.find((c) => c.id === supervisor.job.camera);
+      const reporter = this.reporters.get(supervisor.job.camera);
+      if (camera === undefined || reporter === undefined) continue;
+      const { threshold, chipSide } = cameraJob(config, camera);
+      supervisor.reconfigure({
+        ...(threshold !== undefined && { threshold }),
+        ...(chipSide !== undefined && { chipSide }),
+      });
+      reporter.reconfigure(config, camera);
+    }
+  }
+
+  /** READY=1 as soon as every camera's model is proven, or its camera given up: neither a camera nor a broker is waited for. */
+  private readyWhenProven(): void {
+    const look = () => {
+      if (this.ready || this.stopped !== undefined) return;
+      // With all of them given up there is nothing to be ready for: the program ends, and says why.
+      if (this.cameras.length > 0 && this.cameras.every((c) => c.failure !== undefined)) return;
+      if (!this.cameras.every((c) => c.modelUp || c.done)) return;
+      this.ready = true;
+      this.state = 'running';
+      this.systemd.ready(this.statusLine());
+      this.startWatchdog();
+      this.writeHealth();
+    };
+    for (const camera of this.cameras) camera.on('state', look);
+    look();
+  }
+
+  private startWatchdog(): void {
+    const intervalMs = this.systemd.watchdogIntervalMs;
+    if (intervalMs === undefined) return;
+    this.watchdog = new Watchdog(intervalMs, {
+      feed: () => this.systemd.watchdog(),
+      workers: () => this.judgements(),
+      onHeld: (error) => this.log.error({ code: error.code, hint: error.hint }, error.message),
+      onFed: () => this.log.info('progress again'),
+    });
+    this.watchdog.start();
+  }
+
+  private judgements(): Map<string, Judgement> {
+    return new Map(this.cameras.map((c) => [c.job.camera, c.judgement()]));
+  }
+
+  /** While the start takes long but goes on. */
+  private askForTime(): void {
+    if (this.ready || performance.now() - this.startedAt > START_LIMIT_MS) return;
+    if ([...this.judgements().values()].some(({ condition }) => condition === 'stuck')) return;
+    this.systemd.extendTimeout(START_EXTENSION_MS);
+    this.systemd.status(this.statusLine());
+  }
+
+  private startHealth(): void {
+    // systemd may name several, separated by colons (systemd.exec(5)); ours is one.
+    const directory = this.config.runtimeDirectory ?? (process.env.RUNTIME_DIRECTORY?.split(':')[0] || undefined);
+    if (directory === undefined) return;
+    this.health = new HealthFile(directory, (error) => warn(this.log, error));
+    this.writeHealth();
+    this.timers.push(setInterval(() => this.writeHealth(), HEALTH_EVERY_MS));
+  }
+
+  private writeHealth(): void {
+    if (this.health === undefined) return;
+    const outbox = this.outbox?.counters();
+    const held = this.watchdog?.heldBy;
+    this.health.write({
+      version: HEALTH_VERSION,
+      software: VERSION,
+      pid: process.pid,
+      atMs: monotonicMs(),
+      startedMs: monotonicMs() - Math.round(performance.now() - this.startedAt),
+      state: this.state,
+      loopDelayMs: this.loopDelay.count === 0 ? 0 : Math.round(this.loopDelay.max / 1e6),
+      ...(held !== undefined && { held }),
+      cameras: this.cameras.map((c) => ({
+        id: c.job.camera,
+        ...c.judgement(),
+        fps: Math.round(c.fps() * 10) / 10,
+        processed: c.counters().processed,
+        ...(c.model && { provider: c.model.provider }),
+      })),
+      broker: { state: this.publisher?.state ?? 'idle', embedded: this.config.mqtt.url === undefined },
+      outbox: {
+        mode: outbox?.store.mode ?? 'memory',
+        ...(outbox?.store.fault !== undefined && { fault: outbox.store.fault }),
+        waiting: outbox?.waiting ?? 0,
+      },
+    });
+    this.loopDelay.reset();
+  }
+
+  /** For `systemctl status`: what each camera does, and the broker. */
+  private statusLine(): string {
+    const cameras = this.cameras.map((c) => {
+      const { condition, reason } = c.judgement();
+      const doing = condition === 'serving' ? `${c.fps().toFixed(0)} fps on ${c.model?.provider ?? '?'}` : condition;
+      return `${c.job.camera}: ${doing}${reason === undefined ? '' : `, ${reason}`}`;
+    });
+    const waiting = this.outbox?.waiting ?? 0;
+    const broker = `broker ${this.publisher?.state ?? 'idle'}${waiting > 0 ? `, ${waiting} events wait` : ''}`;
+    return [...cameras, broker].join('; ');
+  }
+
+  private sayStatus(): void {
+    const line = this.statusLine();
+    if (line === this.saidStatus) return;
+    this.saidStatus = line;
+    this.systemd.status(line);
   }
 
   /** What is known of each camera, and of what was published. */
@@ -208,7 +385,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       this.log.error({ err: error }, 'systemd was not told');
     }
     const start = performance.now();
+    this.state = 'stopping';
+    this.writeHealth();
+    this.watchdog?.stop();
     for (const timer of this.timers) clearInterval(timer);
+    this.loopDelay.disable();
     this.clock.stop();
     const outcomes = await Promise.all(this.cameras.map((c) => c.stop(c.running ? STOP_WORKERS_MS : STOP_STARTING_MS)));
     for (const reporter of this.reporters.values()) reporter.close('stopped');
@@ -223,7 +404,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       // Aborted, it rejects: by then the race is over.
       delay(left, undefined, { signal: timer.signal }).catch(() => {}),
     ]);
-    const hung = outcomes.includes('hung');
+    this.health?.remove();
+    // On a busy machine a thread may end a little late, while the links were stopped.
+    const hung = outcomes.includes('hung') && this.cameras.some((camera) => camera.alive);
     if (hung) this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
     return hung ? 'hung' : 'stopped';
   }
@@ -238,10 +421,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private follow(camera: CameraSupervisor, reporter: CameraReporter): void {
     const id = camera.job.camera;
     const log = this.log.child({ camera: id });
+    this.childLogs.push(log);
     camera.on('state', () => {
       const { state, source, provider, model } = camera.status();
       log.info({ state, ...(state === 'running' && { source, provider, model }) }, 'camera');
-      if (camera.running) this.systemd.status(`${id}: ${source ?? ''} on ${provider ?? ''}`);
+      if (this.ready) this.sayStatus();
       if (camera.threshold !== undefined) this.commands?.tell('threshold', id, camera.threshold);
       this.publishStatus();
     });
@@ -250,6 +434,14 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       // A camera that is waited for says so once a step; the attempts themselves are for who looks closely.
       log[to === 'opening' ? 'debug' : well ? 'info' : 'warn']({ from, to, ...(!well && { code, hint }) }, reason);
       if (to !== 'opening') reporter.state();
+    });
+    camera.on('provider', (change) => {
+      const { kind, provider, message, code, hint } = change;
+      log[kind === 'demoted' ? 'warn' : 'info']({ provider, step: kind, ...(code && { code, hint }) }, message);
+      const { provider: serving, build } = camera.runtime ?? {};
+      const line = build === undefined ? `on ${serving ?? 'nothing yet'}` : message;
+      this.systemd.status(`${id}: ${line}`);
+      reporter.state();
     });
     camera.on('fault', (reason, error) => {
       log.warn({ code: error.code, hint: error.hint, dropped: reason }, error.message);
@@ -378,6 +570,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   }
 }
 
+/** CLOCK_MONOTONIC: the same in every process of this boot. */
+function monotonicMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}
+
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
@@ -390,9 +587,10 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
     source: sourceOptions(config, camera),
     detector: {
       manifest: config.detector.model ?? BUNDLED_MANIFEST,
-      // FP16 on a CPU is converted back and forth: slower, and no more exact.
-      precision: config.detector.precision === 'auto' ? 'fp32' : config.detector.precision,
+      precision: config.detector.precision,
       threads: config.detector.threads,
+      runtime: runtimeOptions(config),
+      ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),
     },
     ...(threshold === undefined ? {} : { threshold }),
     tracker: config.tracker,

@@ -24,6 +24,8 @@ export interface ReceivedAlert {
 
 export interface SessionReport {
   source: string;
+  /** Of the frames, px. */
+  frame: { width: number; height: number };
   model: ModelIdentity;
   provider: string;
   library: string;
@@ -78,9 +80,11 @@ export async function runSession(
   let first = 0;
   let last = 0;
   let counted = 0;
+  let frame = { width: 0, height: 0 };
 
-  daemon.on('frame', (_, { timings, detections: found, sensor }) => {
+  daemon.on('frame', (_, { timings, detections: found, sensor, width, height }) => {
     frames++;
+    frame = { width, height };
     if (found.length > 0) sent++;
     last = performance.now();
     if (frames <= WARM_UP_FRAMES) first = last;
@@ -123,6 +127,7 @@ export async function runSession(
     const { captured = 0, processed = 0, dropped = {} } = state?.frames ?? {};
     return {
       source: running.source,
+      frame,
       model: running.model,
       provider: running.provider,
       library: running.library,

@@ -7,6 +7,8 @@ import { EdgeError, EXIT, type PlainError, toPlainError } from '../types/errors.
 import type { CaptureTransition, DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { FramePicture, FramePictureOptions } from '../types/picture.js';
+import type { ProviderChange, ProviderStatus } from '../types/provider.js';
+import { type Judgement, judgeWorker, type WorkerLimits, type WorkerProgress } from './progress.js';
 
 const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
 const FPS_WINDOW_MS = 5000;
@@ -23,6 +25,8 @@ export interface SupervisorOptions {
   /** The worker's entry; a test gives its own. */
   workerFile?: URL;
   random?: () => number;
+  /** When it counts as stuck; a test gives its own. */
+  limits?: WorkerLimits;
 }
 
 /** What a camera that runs says of itself. */
@@ -45,6 +49,8 @@ interface SupervisorEvents {
   fault: [reason: DropReason, error: PlainError];
   /** The source's device took a step. */
   capture: [transition: CaptureTransition];
+  /** What runs the network took a step. */
+  provider: [change: ProviderChange];
   /** The worker failed and will be restarted after `delayMs`. */
   restart: [error: PlainError, delayMs: number];
 }
@@ -71,17 +77,66 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   threshold: number | undefined;
   /** The last step of the source's device, where it has one. */
   capture: CaptureTransition | undefined;
+  /** What runs the network, and why nothing better does, as of the last step. */
+  runtime: ProviderStatus | undefined;
   private wantedThreshold: number | null | undefined;
   private requests = 0;
   private readonly waiting = new Map<number, (value: number | undefined) => void>();
   private readonly waitingPictures = new Map<number, (picture: FramePicture | null | undefined) => void>();
   private readyAt = Number.POSITIVE_INFINITY;
+  /** When the worker was last heard of, gave a frame, told that it is ready; ms of the performance clock. */
+  private heardAt = 0;
+  private frameAt = 0;
+  private ready = false;
+  private proven = false;
+  private framePeriodMs: number | undefined;
 
   constructor(
-    readonly job: CameraJob,
+    private currentJob: CameraJob,
     private readonly options: SupervisorOptions = {},
   ) {
     super();
+  }
+
+  /** What its workers are started with. */
+  get job(): CameraJob {
+    return this.currentJob;
+  }
+
+  /** Whether the model has been proven to work here, by any worker. */
+  get modelUp(): boolean {
+    return this.proven;
+  }
+
+  /** What the worker last did, for who watches over it. */
+  progress(): WorkerProgress {
+    const now = performance.now();
+    const { source } = this.currentJob;
+    const code = this.capture?.code ?? this.lastError?.code;
+    return {
+      running: this.worker !== undefined,
+      state: this.state,
+      modelUp: this.proven,
+      ready: this.ready,
+      heardMs: now - this.heardAt,
+      frameMs: now - this.frameAt,
+      ...(this.capture && { capture: this.capture.to }),
+      ...(code !== undefined && { code }),
+      ...(this.framePeriodMs !== undefined && { framePeriodMs: this.framePeriodMs }),
+      ...('stallTimeoutMs' in source && source.stallTimeoutMs !== undefined && { stallMs: source.stallTimeoutMs }),
+    };
+  }
+
+  /** Whether it makes progress, and what excuses it if not. */
+  judgement(): Judgement {
+    return judgeWorker(this.progress(), this.options.limits);
+  }
+
+  /** The threshold and the chips of the configuration changed; for the worker that runs and for those to come. */
+  reconfigure(job: Pick<CameraJob, 'threshold' | 'chipSide'>): void {
+    const { threshold: _, chipSide: __, ...rest } = this.currentJob;
+    this.currentJob = { ...rest, ...job };
+    this.ask({ type: 'configure', threshold: job.threshold ?? null, chipSide: job.chipSide ?? null });
   }
 
   start(): void {
@@ -94,6 +149,11 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
 
   get done(): boolean {
     return this.state === 'ended' || this.state === 'failed';
+  }
+
+  /** Its thread is there, whatever it does. */
+  get alive(): boolean {
+    return this.worker !== undefined;
   }
 
   /** The error that ended the camera for good. */
@@ -120,7 +180,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   status(): CameraStatus {
     const { captured, processed, dropped } = this.counters();
     return {
-      id: this.job.camera,
+      id: this.currentJob.camera,
       state: this.state,
       ...(this.identity && {
         source: this.identity.source,
@@ -182,12 +242,15 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
 
   private spawn(): void {
     const worker = new Worker(this.options.workerFile ?? WORKER_FILE, {
-      workerData: this.job,
-      name: `camera ${this.job.camera}`,
+      workerData: this.currentJob,
+      name: `camera ${this.currentJob.camera}`,
     });
     this.worker = worker;
+    this.heardAt = performance.now();
+    this.ready = false;
     let outcome: PlainError | 'ended' | undefined;
     worker.on('message', (event: WorkerEvent) => {
+      this.heardAt = performance.now();
       switch (event.type) {
         case 'threshold':
           this.threshold = event.value;
@@ -198,7 +261,17 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           this.waitingPictures.get(event.request)?.(event.picture);
           this.waitingPictures.delete(event.request);
           break;
+        case 'model':
+          this.proven = true;
+          this.emit('state');
+          break;
+        case 'alive':
+          break;
         case 'ready':
+          this.proven = true;
+          this.ready = true;
+          this.frameAt = performance.now();
+          this.framePeriodMs = event.source.fps === undefined ? undefined : 1000 / event.source.fps;
           this.threshold = event.threshold;
           // A worker that was restarted knows nothing of what was asked of the one before.
           if (this.wantedThreshold !== undefined) void this.setThreshold(this.wantedThreshold);
@@ -215,12 +288,21 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           this.setState('running');
           break;
         case 'frame':
-          this.window.push(performance.now());
+          this.frameAt = performance.now();
+          this.window.push(this.frameAt);
           if (this.window.length > 4096) this.window.splice(0, 1024);
           this.emit('frame', event);
           break;
         case 'counters':
           this.current = event.counters;
+          break;
+        case 'provider':
+          this.runtime = event.status;
+          if (this.identity !== undefined && event.model !== undefined) {
+            const { provider = this.identity.provider, library = this.identity.library } = event.status;
+            this.identity = { ...this.identity, model: event.model, provider, library };
+          }
+          this.emit('provider', event.change);
           break;
         case 'capture':
           this.capture = event.transition;
@@ -244,14 +326,16 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     });
     worker.on('exit', (code) => {
       this.worker = undefined;
+      this.ready = false;
       for (const answer of [...this.waiting.values()]) answer(undefined);
       for (const answer of this.waitingPictures.values()) answer(undefined);
       this.waitingPictures.clear();
       this.capture = undefined;
+      this.runtime = undefined;
       this.past = sum(this.past, this.current);
       this.current = { captured: 0, processed: 0, dropped: {}, invalidCells: 0 };
       if (outcome === 'ended') this.finish('ended');
-      else this.failed(outcome ?? died(this.job.camera, code));
+      else this.failed(outcome ?? died(this.currentJob.camera, code));
     });
   }
 

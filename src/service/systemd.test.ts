@@ -36,6 +36,18 @@ describe('SystemdNotifier', () => {
     );
   });
 
+  it('asks for more time, and tells of a reload with the time of the monotonic clock', () => {
+    const sent: string[] = [];
+    const notifier = new SystemdNotifier({ env: { NOTIFY_SOCKET: '@x' }, send: (s) => sent.push(s) });
+    notifier.extendTimeout(20_000);
+    const before = process.hrtime.bigint() / 1000n;
+    notifier.reloading();
+    expect(sent[0]).toBe('EXTEND_TIMEOUT_USEC=20000000');
+    const at = BigInt(/^RELOADING=1\nMONOTONIC_USEC=(\d+)$/.exec(sent[1]!)![1]!);
+    expect(at).toBeGreaterThanOrEqual(before);
+    expect(at).toBeLessThanOrEqual(process.hrtime.bigint() / 1000n);
+  });
+
   it('reads the watchdog interval, and only for its own process', () => {
     const interval = (env: NodeJS.ProcessEnv) =>
       new SystemdNotifier({ env: { NOTIFY_SOCKET: '/x', ...env } }).watchdogIntervalMs;

@@ -49,6 +49,16 @@ export class SystemdNotifier {
     return this.#notify(status === undefined ? 'READY=1' : `READY=1\n${statusLine(status)}`);
   }
 
+  /** The start, or whatever else systemd waits for, takes this much longer from now, ms. */
+  extendTimeout(ms: number): boolean {
+    return this.#notify(`EXTEND_TIMEOUT_USEC=${Math.round(ms * 1000)}`);
+  }
+
+  /** The configuration is being read again; `ready()` says when it is done. The time is CLOCK_MONOTONIC, as `Type=notify-reload` wants it. */
+  reloading(): boolean {
+    return this.#notify(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
+  }
+
   /** One line for `systemctl status`. */
   status(text: string): boolean {
     return this.#notify(statusLine(text));

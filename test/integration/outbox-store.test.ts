@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, open, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -263,15 +263,36 @@ describe('the store of events', () => {
     expect(next.counters().store.skipped).toEqual({ corrupt: 0, unknown_version: 0 });
   });
 
-  it('moves a store of another version aside', async () => {
+  async function storeOfVersion(version: string): Promise<{ directory: string; path: string }> {
     const directory = await mkdtemp(join(dir, 'version-'));
     const path = join(directory, 'outbox.mdb');
     const db = openLmdb<Uint8Array, string>({ path, encoding: 'binary', noSubdir: true, maxDbs: 1 });
-    await db.put('\u{1}store', Buffer.from('7'));
+    await db.put('\u{1}store', Buffer.from(version));
+    await db.put('x/new', Buffer.from('of a kind that is not known here'));
     await db.close();
+    return { directory, path };
+  }
+
+  it('leaves the store of a newer program as it is, says so once, and goes on in memory', async () => {
+    const { directory, path } = await storeOfVersion('7');
+    const before = await readFile(path);
+    const { box, problems } = outbox(directory, { retryMs: 20 });
+    await box.start();
+    box.offer(record('a'));
+    expect(all(box)).toEqual(['a new']);
+    await delay(200);
+    expect(problems).toMatchObject([{ code: 'STATE_TOO_NEW', message: expect.stringContaining('version 7') }]);
+    expect(box.counters().store).toMatchObject({ mode: 'degraded', fault: 'too_new', movedAside: 0, starts: 1 });
+    await box.stop();
+    expect((await readFile(path)).equals(before)).toBe(true);
+    expect((await readdir(directory)).filter((name) => name.startsWith('outbox-damaged'))).toEqual([]);
+  });
+
+  it.each(['0', 'soon', ''])('moves a store of a version that never was aside: %j', async (version) => {
+    const { directory } = await storeOfVersion(version);
     const { box, problems } = outbox(directory);
     await box.start();
-    expect(problems.map((e) => e.message)).toEqual([expect.stringContaining('version 7')]);
+    expect(problems.map((e) => e.message)).toEqual([expect.stringContaining(`version ${version} of the store`)]);
     expect(box.counters().store).toMatchObject({ mode: 'disk', movedAside: 1 });
   });
 

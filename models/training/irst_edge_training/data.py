@@ -210,7 +210,8 @@ class CropSampler:
         self.focused = 0.0
         """Share of the crops that go where the network was wrong (see ``focus.py``)."""
         self.calm = False
-        """True: few distortions, so that the last steps see images as they are."""
+        """True: few distortions, few aimed crops and few injected targets, so that the last steps see images as they are, and
+        targets as rare as they are: scores then mean the same in a large frame as in a small one."""
         self.origin: Origin | None = None
         """Where the last crop came from."""
 
@@ -219,7 +220,7 @@ class CropSampler:
         rng = self.rng
         which = int(rng.choice(len(self.pools), p=self.weights))
         pool, focus = self.pools[which], self.focus[which]
-        aim = bool(pool.with_targets) and rng.random() < 0.75
+        aim = bool(pool.with_targets) and rng.random() < (0.3 if self.calm else 0.75)
         aimed, clutter = -1, None
         if aim and rng.random() < self.focused:
             index, aimed = focus.draw_target(rng)
@@ -253,7 +254,8 @@ class CropSampler:
             z = self.degrade(z)
         else:
             z = z.copy()
-        points, sigmas = self.inject(z, points, sigmas, 0.2 if pool.name == "drone-ir" else 0.4)
+        chance = 0.2 if pool.name == "drone-ir" else 0.4
+        points, sigmas = self.inject(z, points, sigmas, chance / 2 if self.calm else chance)
         cells = label_sigma(sigmas)
         if self.rounded:
             points = np.round((points + 0.5) / 2 - 0.5) * 2 + 0.5

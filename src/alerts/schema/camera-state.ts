@@ -1,7 +1,22 @@
 import { z } from 'zod';
 import { CAPTURE_STATES, SENSOR_ISSUES } from '../../types/frame.js';
+import { PROVIDERS, type ProviderStatus } from '../../types/provider.js';
 import { cameraFields, clipped } from './camera.js';
-import { count, countsByReason, flag, isoTime, name, openList, sensor, share, software, text, time } from './common.js';
+import {
+  count,
+  countsByReason,
+  flag,
+  isoTime,
+  name,
+  openList,
+  positiveOrZero,
+  sensor,
+  share,
+  software,
+  TEXT_MAX,
+  text,
+  time,
+} from './common.js';
 
 /** Counts of `EventEngine`; see there for the sums that hold. */
 export const trackCounts = z.strictObject({
@@ -46,6 +61,78 @@ const capture = z.strictObject({
 });
 export type CaptureStateMessage = z.infer<typeof capture>;
 
+const execution = openList(PROVIDERS, 'An execution provider.');
+
+/** What runs the network, and why nothing better does. */
+const runtime = z.strictObject({
+  library: text('Library that runs the network, with its version.').optional(),
+  wanted: z.array(execution).max(8).meta({ description: 'Providers asked for, the most wanted first.' }),
+  refused: z
+    .array(
+      z
+        .strictObject({
+          provider: execution,
+          code: name('Code of the error (docs/errors.md).'),
+          reason: text('Why, for people.'),
+          at: time('Wall clock of the refusal, ISO 8601, UTC, ms.'),
+        })
+        .meta({ description: 'One refusal.' }),
+    )
+    .max(8)
+    .meta({ description: 'The latest refusal of each provider that does not serve.' }),
+  build: z
+    .strictObject({
+      provider: execution,
+      phase: openList(
+        ['waiting', 'building', 'proving'],
+        "'waiting': for the same build of another camera; 'building': the engine is made; 'proving': it runs the golden frame.",
+      ),
+      since: time('Wall clock of the beginning, ISO 8601, UTC, ms.'),
+      elapsedSeconds: positiveOrZero('Time since then, s.'),
+      detail: text("The builder's latest words.").optional(),
+    })
+    .meta({ description: 'An engine that is being built, in a process of its own, while another provider serves.' })
+    .optional(),
+  demotions: count('Times that a provider failed while it served, since the worker started.'),
+  retryAt: time('When a provider that failed is tried again, ISO 8601, UTC, ms.').optional(),
+  golden: z
+    .strictObject({
+      heatError: positiveOrZero('Largest difference of the heat map from the truth (no unit).'),
+      peakErrorPx: positiveOrZero('Distance of the peak from its place, px.'),
+      latencyMs: positiveOrZero('Time of a run, ms.'),
+    })
+    .meta({ description: 'How the provider that serves did on the golden frame.' })
+    .optional(),
+});
+export type RuntimeStateMessage = z.infer<typeof runtime>;
+
+/** The same as a message has it. Pure. */
+export function runtimeState(status: ProviderStatus): RuntimeStateMessage {
+  const { library, wanted, refused, build, demotions, retryAtMs, golden } = status;
+  return {
+    ...(library !== undefined && { library }),
+    wanted: [...wanted],
+    refused: refused.map(({ provider: which, code, reason, atMs }) => ({
+      provider: which,
+      code,
+      reason: reason.slice(0, TEXT_MAX) || code,
+      at: isoTime(atMs),
+    })),
+    ...(build && {
+      build: {
+        provider: build.provider,
+        phase: build.phase,
+        since: isoTime(build.sinceMs),
+        elapsedSeconds: build.elapsedSeconds,
+        ...(build.detail ? { detail: build.detail.slice(0, TEXT_MAX) } : {}),
+      },
+    }),
+    demotions,
+    ...(retryAtMs !== undefined && { retryAt: isoTime(retryAtMs) }),
+    ...(golden && { golden }),
+  };
+}
+
 export const cameraStateSchema = z
   .strictObject({
     schema: z.literal('irst-edge/camera-state/1').meta({ description: 'Kind and version of this message.' }),
@@ -59,6 +146,7 @@ export const cameraStateSchema = z
     profile: name('Alert profile in force.').optional(),
     cameraProfile: name('Camera profile that the frames are read by.').optional(),
     capture: capture.meta({ description: "State of the camera's device, where the source has one." }).optional(),
+    runtime: runtime.meta({ description: 'What runs the network, and why nothing better does.' }).optional(),
     sensor: sensor.meta({ description: 'State of the sensor, as far as the camera tells.' }).optional(),
     sensorWatch: sensorWatch
       .meta({ description: 'What watching the sensor has found; absent: it is not watched.' })

@@ -28,6 +28,8 @@ const percentiles = z
 const camera = z
   .strictObject({
     camera: name('Name of the camera, as in its topic.'),
+    provider: cameraFields.provider,
+    demotions: count('Times that a provider failed while it served.').optional(),
     fps: cameraFields.fps,
     frames: cameraFields.frames,
     invalidCells: count('Heat-map cells that were NaN or infinite and were taken as 0.').optional(),

@@ -1,0 +1,81 @@
+import { BUNDLED_MANIFEST, readManifest } from '../../detect/manifest.js';
+import { type ProviderOutcome, tryProviders } from '../../detect/try-providers.js';
+import { runtimeOptions } from '../../service/runtime-options.js';
+import type { DoctorContext } from '../context.js';
+import { error, type Finding, fromError, info, ok, warning } from '../finding.js';
+
+const CHECK = 'provider';
+
+/** Tries the providers one by one, the most wanted first. */
+export type TryProviders = typeof tryProviders;
+
+export interface ProviderCheckOptions {
+  /** Of the frames, px. */
+  size: { width: number; height: number };
+  /** Build missing engines, which may take minutes. */
+  build: boolean;
+}
+
+/** Every provider, with what really came of it on the golden frame. The first that works is the one that serves. */
+export async function checkProviders(
+  { config, board, signal }: Pick<DoctorContext, 'config' | 'board' | 'signal'>,
+  { size, build }: ProviderCheckOptions,
+  tryAll: TryProviders = tryProviders,
+): Promise<Finding[]> {
+  const manifestPath = config.detector.model ?? BUNDLED_MANIFEST;
+  let outcomes: ProviderOutcome[];
+  try {
+    const manifest = await readManifest(manifestPath);
+    const { precision, threads } = config.detector;
+    outcomes = await tryAll(
+      runtimeOptions(config),
+      { manifestPath, manifest, precision, threads, ...size },
+      { build, signal },
+    );
+  } catch (cause) {
+    return [fromError(CHECK, cause)];
+  }
+  const serving = outcomes.find(({ outcome }) => outcome === 'proved');
+  const findings = outcomes.map((outcome) => finding(outcome, outcome === serving, board.jetson));
+  if (serving === undefined) {
+    findings.push(
+      error(
+        CHECK,
+        'NO_PROVIDER',
+        'no provider computes the golden frame: nothing can be detected',
+        'see the reasons above; npm ci installs the library for the CPU',
+      ),
+    );
+  }
+  return findings;
+}
+
+function finding(outcome: ProviderOutcome, serves: boolean, jetson: boolean): Finding {
+  const { provider, library, precision, latencyMs, heatError, peakErrorPx, code, reason, hint } = outcome;
+  const data = { ...outcome };
+  switch (outcome.outcome) {
+    case 'proved':
+      return ok(
+        CHECK,
+        'PROVIDER',
+        `${provider} ${serves ? 'serves' : 'works too'}: ${latencyMs?.toFixed(2)} ms on the golden frame, heat off by ` +
+          `${heatError?.toFixed(4)}, peak by ${peakErrorPx?.toFixed(3)} px (${library}, ${precision})`,
+        data,
+      );
+    case 'unbuilt':
+      return info(
+        CHECK,
+        'ENGINE_UNBUILT',
+        `${provider}: ${reason ?? 'its engine is not built yet'}`,
+        data,
+        'the daemon builds it at its first start and serves on the CPU meanwhile; irst-edge doctor --build builds it now',
+      );
+    case 'refused': {
+      const line = reason?.startsWith(`${provider}:`) ? reason : `${provider}: ${reason}`;
+      const fix = hint ?? 'docs/jetson.md says how to install it';
+      const name = code ?? 'PROVIDER_UNAVAILABLE';
+      // Without an NVIDIA GPU of ours nothing is amiss.
+      return jetson ? warning(CHECK, name, line, fix, data) : info(CHECK, name, line, data, fix);
+    }
+  }
+}

@@ -1,0 +1,37 @@
+import { execFile } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+import path from 'node:path';
+
+/** Debian and Jetson Linux keep some programs where a user's PATH does not look. */
+const MORE_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
+const MOST_OUTPUT = 1 << 20;
+
+/** The file that a name on the PATH, or a path, stands for; undefined: there is no such program. */
+export async function findProgram(name: string, searched = process.env.PATH ?? ''): Promise<string | undefined> {
+  const folders = name.includes('/') ? [''] : [...searched.split(':').filter((f) => f !== ''), ...MORE_FOLDERS];
+  for (const folder of folders) {
+    const file = path.resolve(folder, name);
+    try {
+      await access(file, constants.X_OK);
+      return file;
+    } catch {
+      // The next one.
+    }
+  }
+  return undefined;
+}
+
+/** What a program prints on stdout; undefined: it is not there, fails, or does not end in time (then it is killed). */
+export async function outputOf(
+  program: string,
+  args: readonly string[],
+  timeoutMs = 3000,
+): Promise<string | undefined> {
+  const file = await findProgram(program);
+  if (file === undefined) return undefined;
+  return new Promise((resolve) => {
+    const options = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MOST_OUTPUT, encoding: 'utf8' } as const;
+    const child = execFile(file, [...args], options, (error, stdout) => resolve(error === null ? stdout : undefined));
+    child.stdin?.end();
+  });
+}
