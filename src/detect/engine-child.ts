@@ -6,8 +6,12 @@ import { setPriority } from 'node:os';
 import { toPlainError } from '../types/errors.js';
 import { type EngineJob, type EngineJobEvent, runEngineJob } from './engine-job.js';
 
-// Threads that are made from now on inherit it.
-setPriority(19);
+try {
+  // Threads that are made from now on inherit it.
+  setPriority(19);
+} catch {
+  // A service may not be allowed to (SystemCallFilter=~@resources); it builds all the same.
+}
 // It leads a process group: what it started goes with it.
 process.once('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
 process.once('message', async (job: EngineJob) => {

@@ -84,6 +84,17 @@ describe('a model that is read', () => {
     await s.release();
   });
 
+  test('the FP16 build is FP16 between two casts, and its last layers are FP32 as its input and outputs are', async () => {
+    const manifest = await readManifest(BUNDLED_MANIFEST);
+    for (const { file } of manifest.files.filter((f) => f.precision === 'fp16')) {
+      const types = nodeOutputs(await readFile(path.join(path.dirname(BUNDLED_MANIFEST), file))).map((o) => o.type);
+      const casts = types.flatMap((type, i) => (type === 'Cast' ? [i] : []));
+      expect(casts).toHaveLength(2);
+      expect(casts[0]).toBe(0);
+      expect(types.slice(casts[1]! + 1)).toEqual(['Conv', 'Sigmoid', 'Conv', 'Clip']);
+    }
+  });
+
   test('cut short is told', () => {
     expect(() => nodeOutputs(tinyModel(4, 4).subarray(0, 40))).toThrow('cut short');
   });
