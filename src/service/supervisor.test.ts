@@ -109,3 +109,18 @@ test('a worker that hangs is stuck after its limit, one that never got ready wai
   while (later.judgement().condition === 'serving') await new Promise((resolve) => setTimeout(resolve, 50));
   expect(later.judgement()).toEqual({ condition: 'stuck', reason: expect.stringMatching(/^silent for \d+ s$/) });
 });
+
+test('what runs the network is known as it changes, with the model of its precision', async () => {
+  const s = start('swap');
+  const steps: string[] = [];
+  s.on('provider', ({ message }) => steps.push(message));
+  while (steps.length < 2) await once(s, 'provider');
+  expect(s.status()).toMatchObject({ state: 'running', provider: 'tensorrt', model: { precision: 'fp16' } });
+  expect(s.model?.library).toBe('tensorrt library');
+  // Anything that is asked of this worker makes it fall back.
+  void s.setThreshold(0.4);
+  await once(s, 'provider');
+  expect(s.status()).toMatchObject({ provider: 'cpu', model: { precision: 'fp32' } });
+  expect(s.runtime).toMatchObject({ provider: 'cpu', demotions: 1 });
+  expect(steps).toEqual(['serving cpu', 'serving tensorrt', 'serving cpu']);
+});
