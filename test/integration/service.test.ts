@@ -117,6 +117,11 @@ describe('towards systemd', { timeout: 300_000 }, () => {
       config: `cameras: [{id: roof, source: {kind: v4l2, device: /dev/no-such-camera}}]\nmqtt: {url: 'mqtt://127.0.0.1:1'}\n`,
     });
     await ready(service);
+    // It is ready before it has looked for the camera.
+    await until(
+      'the camera is missed',
+      async () => (await readHealth(service)).cameras[0]?.reason?.includes('(') === true,
+    );
     const { code, verdict } = await health(service);
     expect([code, verdict.severity]).toEqual([1, 'degraded']);
     expect(verdict.reasons[0]).toBe('camera roof: excused, waits for its source or provider (CAMERA_NOT_FOUND)');
