@@ -110,7 +110,7 @@ for (const [kind, { profile, fourcc, bytes, count }] of Object.entries(kinds)) {
 /** A snapshot over MQTT shows what v4l2-ctl got: the counts at 16 bits, stretched from black to white at 8. */
 async function snapshot(daemon, name, bytes, raw) {
   const from = daemon.mqtt.messages.length;
-  await daemon.mqtt.client.publishAsync(`irst/${name}/cam0/snapshot/set`, '1');
+  await daemon.mqtt.client.publishAsync(`irst/${name}/cam0/snapshot/set`, 'true');
   const { value } = await daemon.mqtt.wait('/snapshot/state', 60, (v) => v?.ok !== undefined, from);
   const picture = value.value;
   assert.ok(picture?.data, JSON.stringify(value).slice(0, 500));
