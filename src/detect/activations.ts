@@ -20,7 +20,7 @@ export class ActivationProbe {
   private readonly normaliser: Normaliser;
 
   private constructor(
-    private readonly model: LoadedModel,
+    model: LoadedModel,
     private readonly size: { width: number; height: number },
   ) {
     this.peaks = nodeOutputs(model.bytes).map((output) => ({ ...output, largest: 0 }));

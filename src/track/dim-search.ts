@@ -195,7 +195,8 @@ export class DimSearch {
     h.misses++;
     h.newest = -1;
     h.score += MISS;
-    if (best < 0 && h.age < this.options.frames && h.score > REJECT && h.misses <= this.options.frames / 2) next.push(h);
+    if (best < 0 && h.age < this.options.frames && h.score > REJECT && h.misses <= this.options.frames / 2)
+      next.push(h);
   }
 
   private with(h: Hypothesis, { detection, variance }: DimDetection, newest: number, added: number): Hypothesis {

@@ -144,12 +144,16 @@ if (phase() === 0) {
       mkdirSync(`/etc/systemd/system/${UNIT}.d`, { recursive: true });
       const slow = `[Service]\nWatchdogSec=${Math.round(20 * patience)}\nTimeoutStartSec=${Math.round(60 * patience)}\n`;
       writeFileSync(`/etc/systemd/system/${UNIT}.d/slow.conf`, slow);
-      note(`the unit's WatchdogSec and TimeoutStartSec are stretched ${Math.round(patience * 10) / 10} times on this machine`);
+      note(
+        `the unit's WatchdogSec and TimeoutStartSec are stretched ${Math.round(patience * 10) / 10} times on this machine`,
+      );
     }
     const started = performance.now();
-    const { stdout, stderr } = await run('dpkg', ['--force-unsafe-io', '-i', '/payload/irst-edge.deb']).catch((error) => {
-      throw new Error(`dpkg: ${error.stdout} ${error.stderr}`);
-    });
+    const { stdout, stderr } = await run('dpkg', ['--force-unsafe-io', '-i', '/payload/irst-edge.deb']).catch(
+      (error) => {
+        throw new Error(`dpkg: ${error.stdout} ${error.stderr}`);
+      },
+    );
     await active(120);
     const secondsToReady = Math.round((performance.now() - started) / 100) / 10;
     mqtt = createRequire(`${LIB}/package.json`)('mqtt');
