@@ -384,10 +384,8 @@ await check('a looped output: the receiver shows the sender’s picture, bit by 
   await ctl(sender, '--set-dv-bt-timings', 'index=0');
   await ctl(receiver, '--set-dv-bt-timings', 'index=0');
   await ctl(sender, '--set-fmt-video-out', `width=${canvas.width},height=${canvas.height},pixelformat=Y16 `);
-  // Without a scaler a smaller format is a crop of the top left.
-  await set(receiver, { enable_capture_scaler: 0 });
   await ctl(receiver, '--set-fmt-video', `width=${picture.width},height=${picture.height},pixelformat=Y16 `);
-  await set(sender, { loop_video: 1 });
+  await set(receiver, { loop_video: 1 });
   const player = new Background('v4l2-ctl', [
     ...['-d', sender, '--stream-out-mmap=3', '--stream-loop', `--stream-from=${PLAY}/first.raw`],
   ]);
