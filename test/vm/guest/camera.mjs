@@ -385,7 +385,8 @@ await check('a looped output: the receiver shows the sender’s picture, bit by 
   await ctl(receiver, '--set-dv-bt-timings', 'index=0');
   await ctl(sender, '--set-fmt-video-out', `width=${canvas.width},height=${canvas.height},pixelformat=Y16 `);
   await ctl(receiver, '--set-fmt-video', `width=${picture.width},height=${picture.height},pixelformat=Y16 `);
-  await set(receiver, { loop_video: 1 });
+  // The receiver writes its text into looped pictures too.
+  await set(receiver, { loop_video: 1, osd_text_mode: await menuItem(receiver, 'osd_text_mode', 'None') });
   const player = new Background('v4l2-ctl', [
     ...['-d', sender, '--stream-out-mmap=3', '--stream-loop', `--stream-from=${PLAY}/first.raw`],
   ]);
