@@ -179,6 +179,9 @@ interface Live {
   confirmedAt: TrackMoment | null;
   stationary: boolean;
   sensorFixed: boolean;
+  /** Where it began, carried along with the scene, px. */
+  startX: number;
+  startY: number;
 }
 
 /**
@@ -190,6 +193,11 @@ const MISS_COST = 22.1;
 const POINT_EXTENT = 1;
 /** Faint detections wider than a point begin tracks from this score on. */
 const WIDE_START = 0.3;
+/**
+ * A track of faint detections alone, none of them from `WIDE_START` on, must have gone so far from where it began, px: the position of a
+ * faint alarm that stands still may jump by two, and looks like a speed for a few frames.
+ */
+const DIM_WAY = 2.5;
 /** Shares of false alarms confirmed, and of targets given up, in the sequential test of faint tracks. */
 const FALSE_SHARE = 1e-6;
 const MISSED_SHARE = 1e-3;
@@ -367,7 +375,10 @@ export class Tracker {
   private predict(dt: number, shift: SceneShift | undefined): void {
     for (const track of this.live) {
       track.filter.predict(dt, this.options.processNoise);
-      if (shift !== undefined && !track.sensorFixed) track.filter.translate(shift.dx, shift.dy, shift.sigma ** 2);
+      if (shift === undefined || track.sensorFixed) continue;
+      track.filter.translate(shift.dx, shift.dy, shift.sigma ** 2);
+      track.startX += shift.dx;
+      track.startY += shift.dy;
     }
     if (shift === undefined) return;
     if (!this.usesShift) {
@@ -536,7 +547,7 @@ export class Tracker {
         return true;
       }
       const likely = faintScore !== null && track.hits >= confirmHits && track.llr >= CONFIRM_SCORE;
-      if (likely && !this.slow(track, 0, 0)) {
+      if (likely && !this.slow(track, 0, 0) && this.hasLeft(track)) {
         this.counts.confirmedFaint++;
         this.confirm(track, moment);
         return true;
@@ -582,6 +593,10 @@ export class Tracker {
     const p = track.filter.covariance;
     const allowed = this.options.stationarySpeed + 2 * Math.sqrt(Math.max(p[10]!, p[15]!));
     return Math.hypot(s[2]! + vx, s[3]! + vy) <= allowed;
+  }
+
+  private hasLeft({ topScore, filter, startX, startY }: Live): boolean {
+    return topScore >= WIDE_START || Math.hypot(filter.state[0]! - startX, filter.state[1]! - startY) >= DIM_WAY;
   }
 
   private placeOf(x: number, y: number): 'sensor' | 'scene' | 'both' | null {
@@ -631,6 +646,8 @@ export class Tracker {
       confirmedAt: null,
       stationary: place !== null,
       sensorFixed: this.usesShift && place === 'sensor',
+      startX: x,
+      startY: y,
     };
     this.counts.tentativeStarted++;
     if (confirmHits <= 1 && confirmStrongHits <= track.strongHits) this.confirm(track, moment);
