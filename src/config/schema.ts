@@ -690,7 +690,7 @@ const tracker = z
       .default(0.2)
       .describe('Score from which a detection continues a track (0 to 1); no higher than highScore in force.'),
     dimScore: threshold
-      .default(0.05)
+      .default(0.08)
       .describe(
         'For faint targets: score from which a detection as small as a point continues a track too (0 to 1). As high as lowScore: only ' +
           'detections from lowScore on do.',

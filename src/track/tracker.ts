@@ -74,8 +74,8 @@ export interface TrackerOptions {
 export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>> = {
   highScore: 0.5,
   lowScore: 0.2,
-  dimScore: 0.05,
-  dimExtent: 2.5,
+  dimScore: 0.08,
+  dimExtent: 2.2,
   confirmHits: 3,
   confirmFrames: 5,
   confirmStrongHits: 2,
