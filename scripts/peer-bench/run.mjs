@@ -21,7 +21,7 @@ const FPS = 30;
 /** Not counted at the beginning of each run: libraries load and warm up. */
 const WARM_UP_S = 2;
 const SAMPLE_MS = 200;
-const START_MS = 60_000;
+const START_MS = 180_000;
 
 const { values } = parseArgs({
   options: {

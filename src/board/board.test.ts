@@ -100,7 +100,8 @@ describe('recorded boards', () => {
   });
 
   test('a PC is no Jetson, and what it does not have is absent', async () => {
-    const board = await readBoard(boardOf('pc-x86'), () => Promise.reject(new Error('nothing is run here')));
+    const never = () => Promise.reject(new Error('nothing is run here'));
+    const board = await readBoard(boardOf('pc-x86'), { output: never, firstLine: never });
     expect(board).toMatchObject({ jetson: false, system: 'Debian GNU/Linux 12 (bookworm)', software: {}, rails: [] });
     for (const key of ['model', 'module', 'release', 'jetpack', 'power', 'gpu', 'gpuLoad', 'watts'] as const)
       expect(board[key]).toBeUndefined();
@@ -109,15 +110,32 @@ describe('recorded boards', () => {
 
   test('the power mode is asked of nvpmodel where its file is not there', async () => {
     const asked: string[] = [];
-    const board = await readBoard(
-      boardOf('orin-nano-super-jetpack-6.2', { '/var/lib/nvpmodel/status': undefined }),
-      async (program, args) => {
+    const board = await readBoard(boardOf('orin-nano-super-jetpack-6.2', { '/var/lib/nvpmodel/status': undefined }), {
+      output: async (program, args) => {
         asked.push([program, ...args].join(' '));
         return 'NVPM WARN: fan mode is not set!\nNV Power Mode: 25W\n1\n';
       },
-    );
+      firstLine: async () => undefined,
+    });
     expect(asked).toEqual(['nvpmodel -q']);
     expect(board.power?.mode).toEqual({ id: 1, name: '25W' });
+  });
+
+  test('where sysfs shows no rails, tegrastats is asked', async () => {
+    const { files, tegrastats } = recordedBoard('agx-orin-64gb-jetpack-6.2');
+    const bare = Object.entries(files).filter(([name]) => !/^\/sys\/class\/(hwmon|thermal|devfreq)/.test(name));
+    const asked: string[] = [];
+    const board = await readBoard(tableFiles(Object.fromEntries(bare)), {
+      output: async () => undefined,
+      firstLine: async (program) => {
+        asked.push(program);
+        return tegrastats;
+      },
+    });
+    expect(asked).toEqual(['tegrastats']);
+    expect(board.watts?.watts).toBeCloseTo(3.178 + 0.794 + 4.543, 9);
+    expect(board.gpuLoad).toBe(0);
+    expect(hottest(board.thermalZones)).toEqual({ name: 'tj', celsius: 52.875 });
   });
 
   test('a machine in a container, without its release file, is known by its device tree', async () => {

@@ -7,10 +7,16 @@ import { type JetsonModule, moduleOf } from './modules.js';
 import { type PowerMode, parseNvpmodelConf, parseNvpmodelQuery, parseNvpmodelStatus } from './nvpmodel.js';
 import { type BoardPower, type Rail, readRails, totalPower } from './rails.js';
 import { type JetPack, jetpackOf, parseTegraRelease, type TegraRelease } from './tegra-release.js';
+import { parseTegrastats } from './tegrastats.js';
 import { readThermalZones, readThrottleAlerts, type ThermalZone } from './thermal.js';
 
-/** Runs a program and gives what it prints; undefined: it is not there, fails or does not end in time. */
-export type RunProgram = (program: string, args: readonly string[]) => Promise<string | undefined>;
+/** Programs of the board, for what its files do not tell. Each gives undefined where the program is not there or fails. */
+export interface BoardPrograms {
+  /** All that a program prints. */
+  output(program: string, args: readonly string[]): Promise<string | undefined>;
+  /** The first line of one that goes on for ever. */
+  firstLine(program: string, args: readonly string[]): Promise<string | undefined>;
+}
 
 /** Versions of NVIDIA's software; absent: not installed, or not as a Debian package. */
 export interface NvidiaSoftware {
@@ -62,9 +68,10 @@ const PACKAGES = [
 /**
  * Reads what the board's files say. Every part may be missing: each is read by itself and left out then.
  *
- * @param run for the power mode where its file cannot be read (`nvpmodel -q`)
+ * @param programs for the power mode where its file cannot be read (`nvpmodel -q`), and for rails, load and temperatures where sysfs
+ * shows no rails, as in a container (`tegrastats`)
  */
-export async function readBoard(files: BoardFiles, run?: RunProgram): Promise<Board> {
+export async function readBoard(files: BoardFiles, programs?: BoardPrograms): Promise<Board> {
   const model = parseTreeString((await files.read('/proc/device-tree/model')) ?? '');
   const compatible = parseTreeList((await files.read('/proc/device-tree/compatible')) ?? '');
   const release = parseTegraRelease((await files.read('/etc/nv_tegra_release')) ?? '');
@@ -75,11 +82,22 @@ export async function readBoard(files: BoardFiles, run?: RunProgram): Promise<Bo
   const jetpack = l4t === undefined ? undefined : jetpackOf(l4t);
   const system = /^PRETTY_NAME="?([^"\n]*)"?$/m.exec((await files.read('/etc/os-release')) ?? '')?.[1];
   const kernel = await readLine(files, '/proc/sys/kernel/osrelease');
-  const power = jetson ? await readPowerMode(files, run) : undefined;
+  const power = jetson ? await readPowerMode(files, programs) : undefined;
   const gpu = await readGpuClock(files);
-  const gpuLoad = await readGpuLoad(files, gpu);
+  let gpuLoad = await readGpuLoad(files, gpu);
   const memoryClock = await readMemoryClock(files);
-  const rails = await readRails(files);
+  let rails = await readRails(files);
+  let thermalZones = await readThermalZones(files);
+  if (jetson && rails.length === 0) {
+    const line = await programs?.firstLine('tegrastats', ['--interval', '200']);
+    const stats = line === undefined ? undefined : parseTegrastats(line);
+    if (stats !== undefined) {
+      rails = Object.entries(stats.watts).map(([name, watts]) => ({ name, watts }));
+      gpuLoad ??= stats.gpuLoad;
+      if (thermalZones.length === 0)
+        thermalZones = Object.entries(stats.temperatures).map(([name, celsius]) => ({ name, celsius }));
+    }
+  }
   const watts = totalPower(rails);
   const memory = parseMeminfo((await files.read('/proc/meminfo')) ?? '');
   return {
@@ -97,7 +115,7 @@ export async function readBoard(files: BoardFiles, run?: RunProgram): Promise<Bo
     ...(gpuLoad !== undefined && { gpuLoad }),
     ...(memoryClock !== undefined && { memoryClock }),
     cpus: await readCpuClocks(files),
-    thermalZones: await readThermalZones(files),
+    thermalZones,
     throttleAlerts: await readThrottleAlerts(files),
     rails,
     ...(watts !== undefined && { watts }),
@@ -138,13 +156,13 @@ async function cudaVersion(files: BoardFiles): Promise<string | undefined> {
   }
 }
 
-async function readPowerMode(files: BoardFiles, run: RunProgram | undefined): Promise<Board['power']> {
+async function readPowerMode(files: BoardFiles, programs: BoardPrograms | undefined): Promise<Board['power']> {
   const { modes } = parseNvpmodelConf((await files.read('/etc/nvpmodel.conf')) ?? '');
   const id = parseNvpmodelStatus((await files.read('/var/lib/nvpmodel/status')) ?? '');
   const known = modes.find((mode) => mode.id === id);
   const mode =
     known ??
-    parseNvpmodelQuery((await run?.('nvpmodel', ['-q'])) ?? '') ??
+    parseNvpmodelQuery((await programs?.output('nvpmodel', ['-q'])) ?? '') ??
     (id === undefined ? undefined : { id, name: `mode ${id}` });
   return mode === undefined && modes.length === 0 ? undefined : { ...(mode !== undefined && { mode }), modes };
 }

@@ -104,6 +104,15 @@ function agxXavier(name: string): JetsonModule {
   return { name, ...VOLTA, multiprocessors: 8, gpuMhz: 1377, memoryGBps: 136.5, source: AGX_XAVIER };
 }
 
+/** All that are known, those with Super firmware twice. */
+export function allModules(): JetsonModule[] {
+  const named = new Map<string, JetsonModule>();
+  for (const id of Object.keys(MODULES)) {
+    for (const module of [moduleOf([id])!, moduleOf([id, `${id}-super`])!]) named.set(module.name, module);
+  }
+  return [...named.values()];
+}
+
 /** The module of a board, from its `compatible` list; undefined for one that is not in the table. */
 export function moduleOf(compatible: readonly string[]): JetsonModule | undefined {
   const id = compatible.map((entry) => entry.replace(/-super$/, '')).find((entry) => Object.hasOwn(MODULES, entry));

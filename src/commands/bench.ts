@@ -9,7 +9,7 @@ import { runAlertBench } from '../service/alert-bench.js';
 import { benchReport, renderReport, reportName } from '../service/bench-report.js';
 import { createLogger } from '../service/log.js';
 import { runSession } from '../service/session.js';
-import { outputOf } from '../util/programs.js';
+import { firstLineOf, outputOf } from '../util/programs.js';
 import { VERSION } from '../version.js';
 import { configFrom, manifestPath, numberOption, sizeOption, sourceFor, stopSignal } from './inputs.js';
 import { ProgressLine } from './progress.js';
@@ -109,7 +109,7 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
     stopSignal(),
   ).finally(() => sampler.stop());
   const report = await benchReport({
-    board: await readBoard(files, outputOf),
+    board: await readBoard(files, { output: outputOf, firstLine: firstLineOf }),
     load: await sampler.stop(),
     session,
     machine: machineOf(),

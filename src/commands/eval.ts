@@ -1,8 +1,11 @@
 import { type Command, Option } from 'commander';
+import { activationRange } from '../eval/activation-range.js';
 import { readDataset } from '../eval/dataset.js';
 import { evaluate } from '../eval/evaluate.js';
+import { comparePrecisions } from '../eval/precision.js';
 import { readSequences, runSequences, syntheticSequences } from '../eval/sequence-run.js';
 import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
+import { EdgeError, EXIT } from '../types/errors.js';
 import { manifestPath, numberOption } from './inputs.js';
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson, usageError } from './shared.js';
@@ -11,6 +14,9 @@ interface EvalOptions {
   data?: string;
   sequence?: true;
   subpixel?: true;
+  compare?: true;
+  activations?: true;
+  frames: number;
   synthetic?: number;
   snr: number;
   egoMotion?: true;
@@ -37,6 +43,13 @@ export function register(program: Command): void {
     .option('--snr <ratio>', 'with --synthetic: contrast of the targets over the noise', numberOption(0.1, 1000), 4)
     .option('--ego-motion', 'with --sequence: measure the motion of the camera and take it out')
     .option('--subpixel', 'measure positions on targets put into the target-free pictures of --data instead')
+    .option('--compare', 'run the FP32 and the FP16 build over the same images, and tell how they differ')
+    .option(
+      '--activations',
+      'tell the largest activations on raw frames: --data is a .y16, a 16-bit picture, or a folder of them; ' +
+        'ends with 65 where FP16 has too little room',
+    )
+    .option('--frames <n>', 'with --activations: frames of each recording', numberOption(1, 100_000, true), 8)
     .option('--list <file>', 'names of the images to take, one a line; default: all')
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
     .addOption(new Option('--precision <p>', 'number format').choices(['fp32', 'fp16']).default('fp32'))
@@ -49,10 +62,13 @@ export function register(program: Command): void {
 
 async function run(options: EvalOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
-  if (options.sequence && options.subpixel) throw usageError('give --sequence or --subpixel, not both');
+  const modes = (['sequence', 'subpixel', 'compare', 'activations'] as const).filter((mode) => options[mode]);
+  if (modes.length > 1) throw usageError(`give --${modes[0]} or --${modes[1]}, not both`);
   if (options.sequence) return sequences(options, json);
   if (options.data === undefined) throw usageError('--data is missing', 'irst-edge eval --help');
   if (options.subpixel) return subpixel(options, options.data, json);
+  if (options.activations) return activations(options, options.data, json);
+  if (options.compare) return compare(options, options.data, json);
   const images = await readDataset(options.data, options.list);
   const progress = new ProgressLine(true);
   const { perImage, ...result } = await evaluate(images, {
@@ -165,4 +181,59 @@ async function subpixel(options: EvalOptions, data: string, json: boolean): Prom
       ),
     ].join('\n'),
   );
+}
+
+async function compare(options: EvalOptions, data: string, json: boolean): Promise<void> {
+  const images = await readDataset(data, options.list);
+  const progress = new ProgressLine(true);
+  const report = await comparePrecisions(images, {
+    detector: { manifest: manifestPath(options.model), threads: options.threads },
+    radius: options.radius,
+    ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
+    onProgress: (done, all) => progress.show(`eval: ${done}/${all} images`, done === all),
+  });
+  progress.clear();
+  if (json) {
+    await printJson(report);
+    return;
+  }
+  const { fp32, fp16, heat, pairs } = report;
+  const row = (name: string, s: typeof fp32) =>
+    `${name}  TP ${s.tp}, FP ${s.fp}, FN ${s.fn}; F1 ${(100 * s.f1).toFixed(2)} %, rms ${number(s.rmsPositionError, 3)} px`;
+  await print(
+    [
+      `${report.images} images, ${report.targets} targets; hit within ${report.radius} px; threshold ${report.threshold}`,
+      row('fp32', fp32),
+      row('fp16', fp16),
+      `F1 differs by ${(100 * report.f1Difference).toFixed(3)} points; heat by ${heat.mean.toExponential(1)} (mean), ${heat.max.toFixed(4)} (most); ${heat.invalidCells} cells NaN or infinite`,
+      `${pairs.count} detections in both: ${number(pairs.rmsPx, 4)} px apart (rms), ${number(pairs.maxPx, 4)} px (most), score by ${number(pairs.maxScore, 4)} (most)`,
+      `found by one only: ${report.onlyFp32} (fp32), ${report.onlyFp16} (fp16)`,
+    ].join('\n'),
+  );
+}
+
+async function activations(options: EvalOptions, data: string, json: boolean): Promise<void> {
+  const progress = new ProgressLine(true);
+  const report = await activationRange(data, {
+    manifest: manifestPath(options.model),
+    framesEach: options.frames,
+    onProgress: (name, done, all) => progress.show(`eval: ${name} (${done + 1}/${all})`),
+  });
+  progress.clear();
+  if (json) await printJson(report);
+  else {
+    await print(
+      [
+        `${report.frames} frames of ${report.inputs} recordings and pictures, counts ${report.counts.low} to ${report.counts.high}; ${report.tensors} tensors`,
+        ...report.top.map((t) => `${t.largest.toFixed(1).padStart(10)}  ${t.type} ${t.name}`),
+        `largest ${report.largest.toFixed(1)}; FP16 ends at 65504, the limit is a quarter of it, ${report.limit}`,
+      ].join('\n'),
+    );
+  }
+  if (!report.withinLimit) {
+    throw new EdgeError('ACTIVATION_RANGE', `an activation reaches ${report.largest}, more than ${report.limit}`, {
+      hint: 'this model needs FP32 there, or another normalisation',
+      exitCode: EXIT.dataError,
+    });
+  }
 }

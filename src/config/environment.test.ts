@@ -75,7 +75,7 @@ describe('applyEnvironment', () => {
   it.each([
     ['IRST_EDGE__MQTT__ULR', 'mqtt.ULR', 'did you mean IRST_EDGE__MQTT__URL?'],
     ['IRST_EDGE__MQTT__KEEPALIVE_SECOND', 'mqtt.KEEPALIVE_SECOND', 'did you mean IRST_EDGE__MQTT__KEEPALIVE_SECONDS?'],
-    ['IRST_EDGE__COLOUR', 'COLOUR', 'known here: device, cameras'],
+    ['IRST_EDGE__COLOUR', 'COLOUR', 'known here: version, device, cameras'],
     ['IRST_EDGE__MQTT__URL__HOST', 'mqtt.url.HOST', 'nothing is below this key'],
     ['IRST_EDGE____PROTO__', '[""]', 'unknown key'],
     ['IRST_EDGE__constructor', 'constructor', 'unknown key'],

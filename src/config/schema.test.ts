@@ -131,7 +131,8 @@ describe('the schema', () => {
     expect(nodes.filter(([, node]) => !node.description).map(([name]) => name)).toEqual([]);
     const numbers = nodes.filter(([, node]) => node.type === 'integer' || node.type === 'number');
     const bare = numbers.filter(
-      ([, node]) => node.enum === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
+      ([, node]) =>
+        node.enum === undefined && node.const === undefined && !/\(.*\d to \d+.*\)/.test(node.description ?? ''),
     );
     expect(bare.map(([name]) => name)).toEqual([]);
   });
@@ -139,7 +140,7 @@ describe('the schema', () => {
   it('bounds every number, list and text', () => {
     const loose = everyNode(ROOT).filter(([, node]) => {
       if (node.type === 'integer' || node.type === 'number')
-        return node.enum === undefined && node.maximum === undefined;
+        return node.enum === undefined && node.const === undefined && node.maximum === undefined;
       return node.type === 'array' && node.maxItems === undefined;
     });
     expect(loose.map(([name]) => name)).toEqual([]);

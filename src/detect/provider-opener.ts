@@ -356,7 +356,8 @@ export class ProviderOpener {
     try {
       if (isTruth) {
         this.truth = goldenOutput(await backend.run(golden.input));
-        return { provider, backend, identity, input };
+        // Nothing to compare with; only who asks for times gets them.
+        if (this.parts.cpuRuns === undefined) return { provider, backend, identity, input };
       }
       const runs = provider === 'cpu' ? (this.parts.cpuRuns ?? CPU_RUNS) : GPU_RUNS;
       return { provider, backend, identity, input, golden: await proveGolden(backend, golden, this.truth!, runs) };

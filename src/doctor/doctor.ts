@@ -3,7 +3,7 @@ import type { Board } from '../board/board.js';
 import { readBoard } from '../board/board.js';
 import { type BoardFiles, boardFiles } from '../board/files.js';
 import type { EdgeConfig } from '../config/schema.js';
-import { outputOf } from '../util/programs.js';
+import { firstLineOf, outputOf } from '../util/programs.js';
 import { VERSION } from '../version.js';
 import { checkBroker, type Probe } from './checks/broker.js';
 import { type CameraHooks, checkCameras } from './checks/cameras.js';
@@ -69,7 +69,7 @@ interface Check {
  */
 export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {}): Promise<DoctorReport> {
   const { config, configured, signal } = options;
-  const board = await readBoard(hooks.files ?? boardFiles(), outputOf);
+  const board = await readBoard(hooks.files ?? boardFiles(), { output: outputOf, firstLine: firstLineOf });
   const context: DoctorContext = { config, configured, board, env: hooks.env ?? process.env, signal };
   const checks: Check[] = [
     { name: 'node', run: () => checkNode() },

@@ -3,6 +3,7 @@ import type { Detector } from '../detect/detector.js';
 import { BUNDLED_MANIFEST, readManifest } from '../detect/manifest.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import type { Frame, FrameSource, SourceCounters, SourceInfo } from '../types/frame.js';
+import type { ProviderChange } from '../types/provider.js';
 import type { CameraJob, FrameCounters, FrameResult, WorkerEvent } from './messages.js';
 import { Pipeline, type PipelineParts } from './pipeline.js';
 
@@ -89,6 +90,49 @@ async function play(source: FrameSource, detector: FakeDetector, signal = new Ab
 function expectIdentity(c: FrameCounters): void {
   expect(c.processed + Object.values(c.dropped).reduce((a, b) => a + b, 0)).toBe(c.captured);
 }
+
+describe('what runs the network', () => {
+  test('is told before the camera is ready and while it runs, then with the model', async () => {
+    const events: WorkerEvent[] = [];
+    const detector = fakeDetector((_, run) => {
+      if (run === 1) step('serving', 'tensorrt');
+    });
+    let step: (kind: ProviderChange['kind'], provider: 'tensorrt' | 'cpu') => void = () => {};
+    const parts: PipelineParts = {
+      createSource: () => new ScriptedSource(3),
+      createDetector: async (_job, _info, { onChange }) => {
+        step = (kind, provider) =>
+          onChange!(
+            { kind, provider, message: kind },
+            { provider, library: 'x', wanted: [], refused: [], demotions: 0 },
+          );
+        step('refused', 'tensorrt');
+        return detector;
+      },
+    };
+    await new Pipeline(job, (event) => events.push(event), parts).run(new AbortController().signal);
+    const told = events.flatMap((e, i) => (e.type === 'provider' ? [{ ...e, i }] : []));
+    expect(told).toMatchObject([
+      { i: 0, change: { kind: 'refused' }, status: { wanted: [] } },
+      { change: { kind: 'serving', provider: 'tensorrt' }, model: { name: 'fake' } },
+    ]);
+    expect(told[0]).not.toHaveProperty('model');
+  });
+
+  test('a stop ends the wait for an engine in good order', async () => {
+    const events: WorkerEvent[] = [];
+    const stop = new AbortController();
+    const parts: PipelineParts = {
+      createSource: () => new ScriptedSource(3),
+      createDetector: (_job, _info, { signal }) =>
+        new Promise((_, reject) => signal!.addEventListener('abort', () => reject(new Error('stopped')))),
+    };
+    const run = new Pipeline(job, (event) => events.push(event), parts).run(stop.signal);
+    setTimeout(() => stop.abort(), 5);
+    await run;
+    expect(events.map((e) => e.type)).toEqual(['ended']);
+  });
+});
 
 describe('pipeline', () => {
   test('ready, a result for every frame, ended; and every frame is accounted for', async () => {

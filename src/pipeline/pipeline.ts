@@ -130,7 +130,10 @@ export class Pipeline {
   }
 
   private async loop(source: FrameSource, signal: AbortSignal): Promise<void> {
-    if (this.parts.proveModel !== undefined && WAITED_FOR.includes(this.job.source.kind)) {
+    const { source: what, detector: how } = this.job;
+    // A provider that must serve may be waited for as well.
+    const waits = WAITED_FOR.includes(what.kind) || (how.runtime?.require ?? 'cpu') !== 'cpu';
+    if (this.parts.proveModel !== undefined && waits) {
       this.emit({ type: 'model', model: await this.parts.proveModel(this.job) });
       if (signal.aborted) return;
     }

@@ -337,7 +337,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     const cameras = this.cameras.map((c) => {
       const { condition, reason } = c.judgement();
       const doing = condition === 'serving' ? `${c.fps().toFixed(0)} fps on ${c.model?.provider ?? '?'}` : condition;
-      return `${c.job.camera}: ${doing}${reason === undefined ? '' : `, ${reason}`}`;
+      const build = c.runtime?.build;
+      const building = build === undefined ? '' : `, ${build.provider} ${build.phase} for ${build.elapsedSeconds} s`;
+      return `${c.job.camera}: ${doing}${reason === undefined ? '' : `, ${reason}`}${building}`;
     });
     const waiting = this.outbox?.waiting ?? 0;
     const broker = `broker ${this.publisher?.state ?? 'idle'}${waiting > 0 ? `, ${waiting} events wait` : ''}`;
@@ -438,9 +440,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     camera.on('provider', (change) => {
       const { kind, provider, message, code, hint } = change;
       log[kind === 'demoted' ? 'warn' : 'info']({ provider, step: kind, ...(code && { code, hint }) }, message);
-      const { provider: serving, build } = camera.runtime ?? {};
-      const line = build === undefined ? `on ${serving ?? 'nothing yet'}` : message;
-      this.systemd.status(`${id}: ${line}`);
+      this.sayStatus();
       reporter.state();
     });
     camera.on('fault', (reason, error) => {

@@ -40,7 +40,7 @@ describe('judgeWorker', () => {
       'no camera at the start',
       { ready: false, state: 'starting', capture: 'back-off', code: 'CAMERA_NOT_FOUND' },
       'excused',
-      'waits for its source (CAMERA_NOT_FOUND)',
+      'waits for its source or provider (CAMERA_NOT_FOUND)',
     ],
     [
       'the model loads',

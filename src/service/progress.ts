@@ -66,7 +66,7 @@ export function judgeWorker(worker: WorkerProgress, limits: WorkerLimits = WORKE
   if (heardMs > patience) return { condition: 'stuck', reason: `silent for ${seconds(heardMs)} s` };
   if (!ready) {
     if (!modelUp) return { condition: 'loading', reason: 'loads its model' };
-    return { condition: 'excused', reason: `waits for its source${behind(worker)}` };
+    return { condition: 'excused', reason: `waits for its source or provider${behind(worker)}` };
   }
   const due = Math.max(limits.framelessMs, 3 * (worker.framePeriodMs ?? 0), 2 * (worker.stallMs ?? 0));
   if (capture !== undefined && capture !== 'streaming')

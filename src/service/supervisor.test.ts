@@ -92,3 +92,18 @@ test('asked for pictures and a threshold, a worker that dies leaves no one waiti
   expect(await s.snapshot(picture)).toBeUndefined();
   expect(await s.setThreshold(0.4)).toBeUndefined();
 });
+
+test('what runs the network is known as it changes, with the model of its precision', async () => {
+  const s = start('swap');
+  const steps: string[] = [];
+  s.on('provider', ({ message }) => steps.push(message));
+  while (steps.length < 2) await once(s, 'provider');
+  expect(s.status()).toMatchObject({ state: 'running', provider: 'tensorrt', model: { precision: 'fp16' } });
+  expect(s.model?.library).toBe('tensorrt library');
+  // Anything that is asked of this worker makes it fall back.
+  void s.setThreshold(0.4);
+  await once(s, 'provider');
+  expect(s.status()).toMatchObject({ provider: 'cpu', model: { precision: 'fp32' } });
+  expect(s.runtime).toMatchObject({ provider: 'cpu', demotions: 1 });
+  expect(steps).toEqual(['serving cpu', 'serving tensorrt', 'serving cpu']);
+});

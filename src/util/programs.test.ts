@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { findProgram, outputOf } from './programs.js';
+import { findProgram, firstLineOf, outputOf } from './programs.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -26,4 +26,11 @@ test('what it prints, unless it fails or hangs', async () => {
   expect(await outputOf(tool, ['hello', '3'])).toBeUndefined();
   expect(await outputOf('/bin/sleep', ['60'], 50)).toBeUndefined();
   expect(await outputOf('irst-edge-no-such-program', [])).toBeUndefined();
+});
+
+test('the first line of one that never ends, and nothing of one that says nothing', async () => {
+  expect(await firstLineOf('/bin/sh', ['-c', 'echo RAM 1/2MB; echo more; exec sleep 60'])).toBe('RAM 1/2MB');
+  expect(await firstLineOf('/bin/sleep', ['60'], 50)).toBeUndefined();
+  expect(await firstLineOf('/bin/sh', ['-c', 'printf "no newline"'])).toBeUndefined();
+  expect(await firstLineOf('irst-edge-no-such-program', [])).toBeUndefined();
 });

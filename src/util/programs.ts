@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -33,5 +33,32 @@ export async function outputOf(
     const options = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MOST_OUTPUT, encoding: 'utf8' } as const;
     const child = execFile(file, [...args], options, (error, stdout) => resolve(error === null ? stdout : undefined));
     child.stdin?.end();
+  });
+}
+
+/** The first line that a program prints which would go on for ever; it is killed then. Undefined: none within the time. */
+export async function firstLineOf(
+  program: string,
+  args: readonly string[],
+  timeoutMs = 3000,
+): Promise<string | undefined> {
+  const file = await findProgram(program);
+  if (file === undefined) return undefined;
+  return new Promise((resolve) => {
+    const child = spawn(file, [...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+    let text = '';
+    const end = (line: string | undefined) => {
+      clearTimeout(timer);
+      child.kill('SIGKILL');
+      resolve(line);
+    };
+    const timer = setTimeout(() => end(undefined), timeoutMs);
+    child.on('error', () => end(undefined));
+    child.on('close', () => end(undefined));
+    child.stdout.setEncoding('utf8').on('data', (part: string) => {
+      text = (text + part).slice(0, MOST_OUTPUT);
+      const at = text.indexOf('\n');
+      if (at >= 0) end(text.slice(0, at));
+    });
   });
 }

@@ -8,7 +8,7 @@ import json, socket, sys
 path = sys.argv[1]
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.bind('\\0' + path[1:] if path.startswith('@') else path)
-s.settimeout(60)
+s.settimeout(300)
 print('ready', flush=True)
 if sys.argv[2] == 'deaf':
     sys.stdin.read()

@@ -119,7 +119,7 @@ describe('towards systemd', { timeout: 120_000 }, () => {
     await ready(service);
     const { code, verdict } = await health(service);
     expect([code, verdict.severity]).toEqual([1, 'degraded']);
-    expect(verdict.reasons[0]).toBe('camera roof: excused, waits for its source (CAMERA_NOT_FOUND)');
+    expect(verdict.reasons[0]).toBe('camera roof: excused, waits for its source or provider (CAMERA_NOT_FOUND)');
     expect(verdict.reasons[1]).toMatch(/^broker: (connecting|waiting)$/);
     // In vain, and not longer than asked.
     expect((await health(service, '--wait', '0.5')).code).toBe(1);

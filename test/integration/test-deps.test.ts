@@ -21,6 +21,7 @@ describe('scripts/test-deps.sh', () => {
     symlinkSync('/bin/true', join(bin, 'apt-get'));
     symlinkSync('/bin/true', join(bin, 'openssl'));
     symlinkSync('/bin/true', join(bin, 'shellcheck'));
+    symlinkSync('/bin/true', join(bin, 'systemd-analyze'));
     const { status, stderr } = check({ PATH: bin });
     expect(status).toBe(1);
     expect(stderr).toMatch(/^test-deps: missing: .*mosquitto_sub.* ffmpeg ffprobe \(IRST_EDGE_NO_APT=1\)$/m);

@@ -308,7 +308,7 @@ export async function runGuest({ title, image, disk, limitMs, silentMs = 1_200_0
     await guest.start();
     let bootedFrom = performance.now();
     for (;;) {
-      const left = limitMs - (performance.now() - started);
+      const left = limitMs * (report.guest.patience ?? 5) - (performance.now() - started);
       const message = await guest.next(Math.max(0, Math.min(left, silentMs)));
       if (message.type === 'check') {
         const { type: _, ...check } = message;

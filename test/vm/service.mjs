@@ -1,7 +1,7 @@
 // npm run test:vm:service: the Debian package and its unit under systemd. docs/testing-vm.md
 // --deb FILE: a package that is there already; default: scripts/build-deb makes it.
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { writeClip } from './clip.mjs';
@@ -21,14 +21,15 @@ function packages(to) {
       );
     }
     if (!existsSync(deb)) throw new CannotRun(`there is no package ${deb}`);
-    cpSync(deb, path.join(to, 'irst-edge.deb'));
     const tree = path.join(work, 'tree');
     execFileSync('dpkg-deb', ['-R', deb, tree]);
+    // The same contents without compression: to unpack it in the emulated machine takes minutes.
+    const pack = (name) =>
+      execFileSync('dpkg-deb', ['-Znone', '--root-owner-group', '-b', tree, path.join(to, name)], { stdio: 'ignore' });
+    pack('irst-edge.deb');
     const control = path.join(tree, 'DEBIAN/control');
     writeFileSync(control, readFileSync(control, 'utf8').replace(/^Version: (.*)$/m, 'Version: $1+next'));
-    execFileSync('dpkg-deb', ['-Znone', '--root-owner-group', '-b', tree, path.join(to, 'irst-edge-next.deb')], {
-      stdio: 'ignore',
-    });
+    pack('irst-edge-next.deb');
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

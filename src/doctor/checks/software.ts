@@ -133,7 +133,7 @@ async function gpuAccess(look: Access): Promise<Finding[]> {
         'gpu',
         'GPU_DENIED',
         `this user may not open ${denied.join(', ')}`,
-        'sudo usermod -aG video,render $USER and log in again; in a service: SupplementaryGroups=video render, and DeviceAllow= for them',
+        'sudo usermod -aG video,render $USER and log in again; in a service: the drop-in systemd/drop-ins/gpu-nvidia.conf',
         { denied },
       ),
     ];

@@ -11,9 +11,9 @@ const { V4l2Source } = await import(`${PROJECT}/dist/capture/v4l2.js`);
 
 const WIDTH = 320;
 const HEIGHT = 180;
-/** Grey of vivid's white and black: the limited range of BT.601, in the high byte of Y16 (its low byte is 0). */
-const WHITE = 235;
-const BLACK = 16;
+/** Grey of vivid's white and black, which it keeps away from the ends of the scale; in the high byte of Y16, whose low byte is 0. */
+const WHITE = 254;
+const BLACK = 1;
 const kinds = {
   Y16: { profile: 'vivid-y16', fourcc: 'Y16 ', bytes: 2, count: (grey) => grey * 256 },
   GREY: { profile: 'vivid-grey', fourcc: 'GREY', bytes: 1, count: (grey) => grey },
@@ -31,7 +31,6 @@ async function versions() {
 /** A picture that stands still: nothing is written into it. */
 async function still(pattern, node = video.webcam) {
   await set(node, { osd_text_mode: await menuItem(node, 'osd_text_mode', 'None') });
-  await set(node, { quantization: await menuItem(node, 'quantization', 'Limited Range') });
   await set(node, { test_pattern: await menuItem(node, 'test_pattern', pattern) });
 }
 

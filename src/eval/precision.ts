@@ -1,0 +1,149 @@
+import { readGreyImage } from '../capture/image-file.js';
+import { Decoder } from '../decode/decoder.js';
+import { Detector, type DetectorOptions } from '../detect/detector.js';
+import type { Detection } from '../types/detection.js';
+import type { Frame } from '../types/frame.js';
+import type { LabelledImage } from './dataset.js';
+import { stillFrame } from './evaluate.js';
+import { match } from './matching.js';
+import { type ImageScore, type Score, scoreImage, total } from './score.js';
+
+/** Detections of the two that are closer are the same one, px. */
+const SAME_PX = 2;
+
+type Precision = 'fp32' | 'fp16';
+const PRECISIONS = ['fp32', 'fp16'] as const satisfies readonly Precision[];
+
+export interface PrecisionReport {
+  images: number;
+  targets: number;
+  radius: number;
+  threshold: number;
+  fp32: Score;
+  fp16: Score;
+  /** F1 of FP16 less that of FP32. */
+  f1Difference: number;
+  /** Differences of the heat maps over all cells (no unit); NaN or infinite cells of the FP16 map. */
+  heat: { mean: number; max: number; invalidCells: number };
+  /** Of detections found by both: differences of the position, px, and of the score. */
+  pairs: { count: number; rmsPx: number | null; maxPx: number | null; maxScore: number | null };
+  /** Detections found by one only: those near the threshold. */
+  onlyFp32: number;
+  onlyFp16: number;
+}
+
+export interface PrecisionOptions {
+  detector: Omit<DetectorOptions, 'precision'>;
+  threshold?: number;
+  radius: number;
+  onProgress?: (done: number, all: number) => void;
+}
+
+interface Run {
+  heat: Float32Array;
+  found: Detection[];
+}
+
+/** Runs the FP32 and the FP16 build of a model over the same labelled images, and tells how they differ. */
+export async function comparePrecisions(
+  images: readonly LabelledImage[],
+  options: PrecisionOptions,
+): Promise<PrecisionReport> {
+  const builds = new Builds(options.detector, options.threshold);
+  const scores: Record<Precision, ImageScore[]> = { fp32: [], fp16: [] };
+  const heat = { sum: 0, cells: 0, max: 0, invalid: 0 };
+  const pairs = { count: 0, squared: 0, maxPx: 0, maxScore: 0 };
+  const only: Record<Precision, number> = { fp32: 0, fp16: 0 };
+  try {
+    for (const [index, image] of images.entries()) {
+      const picture = await readGreyImage(image.path);
+      const frame = stillFrame(index, picture);
+      const runs = { fp32: await builds.run('fp32', frame), fp16: await builds.run('fp16', frame) };
+      const pixels = picture.width * picture.height;
+      for (const p of PRECISIONS) {
+        scores[p].push(scoreImage(image.name, runs[p].found, image.truth, options.radius, pixels));
+      }
+      for (let i = 0; i < runs.fp32.heat.length; i++) {
+        const difference = Math.abs(runs.fp32.heat[i]! - runs.fp16.heat[i]!);
+        if (!Number.isFinite(difference)) {
+          heat.invalid++;
+          continue;
+        }
+        heat.sum += difference;
+        heat.cells++;
+        heat.max = Math.max(heat.max, difference);
+      }
+      const same = match(runs.fp16.found, runs.fp32.found, SAME_PX);
+      for (const { found, truth, distance } of same) {
+        pairs.count++;
+        pairs.squared += distance ** 2;
+        pairs.maxPx = Math.max(pairs.maxPx, distance);
+        const difference = Math.abs(runs.fp16.found[found]!.score - runs.fp32.found[truth]!.score);
+        pairs.maxScore = Math.max(pairs.maxScore, difference);
+      }
+      for (const p of PRECISIONS) only[p] += runs[p].found.length - same.length;
+      options.onProgress?.(index + 1, images.length);
+    }
+  } finally {
+    await builds.close();
+  }
+  const [fp32, fp16] = [total(scores.fp32), total(scores.fp16)];
+  const some = pairs.count > 0;
+  return {
+    images: images.length,
+    targets: fp32.targets,
+    radius: options.radius,
+    threshold: builds.threshold,
+    fp32,
+    fp16,
+    f1Difference: fp16.f1 - fp32.f1,
+    heat: { mean: heat.cells === 0 ? 0 : heat.sum / heat.cells, max: heat.max, invalidCells: heat.invalid },
+    pairs: {
+      count: pairs.count,
+      rmsPx: some ? Math.sqrt(pairs.squared / pairs.count) : null,
+      maxPx: some ? pairs.maxPx : null,
+      maxScore: some ? pairs.maxScore : null,
+    },
+    onlyFp32: only.fp32,
+    onlyFp16: only.fp16,
+  };
+}
+
+/** Both builds for the size in use; keeps the last size's loaded. */
+class Builds {
+  private size = '';
+  private readonly loaded = new Map<Precision, { detector: Detector; decoder: Decoder }>();
+  /** In force, after the first picture. */
+  threshold = Number.NaN;
+
+  constructor(
+    private readonly options: Omit<DetectorOptions, 'precision'>,
+    private readonly given: number | undefined,
+  ) {}
+
+  async run(precision: Precision, frame: Frame): Promise<Run> {
+    const size = `${frame.width}x${frame.height}`;
+    if (size !== this.size) await this.close();
+    this.size = size;
+    let build = this.loaded.get(precision);
+    if (build === undefined) {
+      const detector = await Detector.create({ ...this.options, precision }, frame);
+      const { decode } = detector.manifest;
+      this.threshold = this.given ?? decode.threshold;
+      const decoder = new Decoder({
+        threshold: this.threshold,
+        biasX: decode.biasX ?? 0,
+        biasY: decode.biasY ?? 0,
+      });
+      build = { detector, decoder };
+      this.loaded.set(precision, build);
+    }
+    const maps = await build.detector.run(frame, { normalise: 0, infer: 0 });
+    return { heat: maps.heat, found: build.decoder.run(maps, frame).detections };
+  }
+
+  async close(): Promise<void> {
+    for (const { detector } of this.loaded.values()) await detector.close();
+    this.loaded.clear();
+  }
+}
