@@ -40,11 +40,11 @@ describe('the schema', () => {
       },
       tracker: {
         lowScore: 0.2,
-        dimScore: 0.08,
+        dimScore: 0.2,
         confirmHits: 3,
         confirmFrames: 5,
         confirmStrongHits: 2,
-        faintScore: 0.1,
+        faintScore: 0.3,
         faintFrames: 10,
         maxCoastFrames: 15,
         maxCoastSeconds: 1.5,

@@ -690,10 +690,10 @@ const tracker = z
       .default(0.2)
       .describe('Score from which a detection continues a track (0 to 1); no higher than highScore in force.'),
     dimScore: threshold
-      .default(0.08)
+      .default(0.2)
       .describe(
-        'For faint targets: score from which a detection as small as a point continues a track too (0 to 1). As high as lowScore: only ' +
-          'detections from lowScore on do.',
+        'For faint targets seen by a camera that stands still (docs/tracking.md): score from which a detection as small as a point ' +
+          'continues a track too (0 to 1). As high as lowScore: only detections from lowScore on do.',
       ),
     confirmHits: z
       .int()
@@ -714,7 +714,7 @@ const tracker = z
       .default(2)
       .describe('... and so many of the detections at least as high as highScore, the first one counted (1 to 100).'),
     faintScore: threshold
-      .default(0.1)
+      .default(0.3)
       .describe(
         'For faint targets that move: score from which a detection begins a track too (0 to 1); it is confirmed when its ' +
           'log-likelihood ratio says target. 1: only detections from highScore on begin tracks.',

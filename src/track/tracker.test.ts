@@ -462,6 +462,7 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
   });
 
   describe('dim ones, far below the low score', () => {
+    const dimOptions = { ...threshold, dimScore: 0.08, faintScore: 0.1 };
     /** As a detector gives them at a low floor: 15 a frame, 0.05 and more, exponentially rarer. */
     const dim = (r: ReturnType<typeof dice>): Detection =>
       detection(WIDTH * r.uniform(), HEIGHT * r.uniform(), {
@@ -473,7 +474,7 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
       let inTime = 0;
       for (let run = 0; run < runs; run++) {
         const r = dice(11 * run + 3);
-        const { next } = make(threshold);
+        const { next } = make(dimOptions);
         for (let k = 0; k < 10; k++) {
           const [x, y] = [320 + 0.8 * k, 256 - 0.5 * k];
           const seen = Array.from({ length: r.poisson(15) }, () => dim(r));
@@ -493,9 +494,15 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
       expect(found(4, 60)).toBe(0);
     });
 
+    test('are not looked at unless asked for', () => {
+      const { next, tracker } = make(threshold);
+      for (let k = 0; k < 30; k++) next([detection(100 + k, 100, { score: 0.15 })]);
+      expect(tracker.counters()).toMatchObject({ belowLow: 30, tentativeStarted: 0 });
+    });
+
     test('alone they are never confirmed', () => {
       const r = dice(12);
-      const { next, tracker } = make(threshold);
+      const { next, tracker } = make(dimOptions);
       for (let k = 0; k < 60 * FPS; k++) next(Array.from({ length: r.poisson(15) }, () => dim(r)));
       expect(tracker.counters().tentativeStarted).toBeGreaterThan(100);
       expect(tracker.counters().confirmed).toBe(0);
