@@ -27,7 +27,13 @@ const detection = (x, y, sigma, score, snr = 5) => ({ x, y, sigmaX: sigma, sigma
 const time = (k) => BigInt(Math.round((k * 1e9) / FPS));
 /** Noise and clutter: weak with the share given, else strong. */
 const clutter = (r, weakShare, from = 0.2) =>
-  detection(r() * WIDTH, r() * HEIGHT, 0.15 + 0.2 * r(), r() < weakShare ? from + (from < 0.2 ? 0.05 : 0.3) * r() : 0.5 + 0.3 * r(), 3);
+  detection(
+    r() * WIDTH,
+    r() * HEIGHT,
+    0.15 + 0.2 * r(),
+    r() < weakShare ? from + (from < 0.2 ? 0.05 : 0.3) * r() : 0.5 + 0.3 * r(),
+    3,
+  );
 
 function cost() {
   const r = random(1);

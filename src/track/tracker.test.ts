@@ -478,7 +478,10 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
         for (let k = 0; k < 10; k++) {
           const [x, y] = [320 + 0.8 * k, 256 - 0.5 * k];
           const seen = Array.from({ length: r.poisson(15) }, () => dim(r));
-          const at = detection(x + 0.3 * r.normal(), y + 0.3 * r.normal(), { score: 0.12 + 0.05 * r.uniform(), extent });
+          const at = detection(x + 0.3 * r.normal(), y + 0.3 * r.normal(), {
+            score: 0.12 + 0.05 * r.uniform(),
+            extent,
+          });
           if (r.uniform() < 0.85) seen.push(at);
           if (shown(next(seen)).some((t) => Math.hypot(t.x - x, t.y - y) < 3)) {
             inTime++;
