@@ -26,8 +26,14 @@ function poisson(r, mean) {
 const detection = (x, y, sigma, score, snr = 5) => ({ x, y, sigmaX: sigma, sigmaY: sigma, score, snr, extent: 0.8 });
 const time = (k) => BigInt(Math.round((k * 1e9) / FPS));
 /** Noise and clutter: weak with the share given, else strong. */
-const clutter = (r, weakShare) =>
-  detection(r() * WIDTH, r() * HEIGHT, 0.15 + 0.2 * r(), r() < weakShare ? 0.2 + 0.3 * r() : 0.5 + 0.3 * r(), 3);
+const clutter = (r, weakShare, from = 0.2) =>
+  detection(
+    r() * WIDTH,
+    r() * HEIGHT,
+    0.15 + 0.2 * r(),
+    r() < weakShare ? from + (from < 0.2 ? 0.05 : 0.3) * r() : 0.5 + 0.3 * r(),
+    3,
+  );
 
 function cost() {
   const r = random(1);
@@ -45,6 +51,8 @@ function cost() {
       if (r() < 0.9) detections.push(detection(t[0] + 0.2 * normal(r), t[1] + 0.2 * normal(r), 0.2, 0.7));
     }
     for (let n = poisson(r, 5); n > 0; n--) detections.push(clutter(r, 0.5));
+    // What the detector gives at the floor of faint targets.
+    for (let n = poisson(r, 15); n > 0; n--) detections.push(clutter(r, 1, 0.05));
     const start = process.hrtime.bigint();
     tracker.update({ sequence: k, captureMonotonicNs: time(k), detections });
     times.push(Number(process.hrtime.bigint() - start) / 1e6);

@@ -246,5 +246,5 @@ export function plots({ samples, faults, latencies, durationMs }) {
       2,
     ),
   ];
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${3 * (HEIGHT + 40) + 10}" font-family="sans-serif" font-size="11">\n<rect width="100%" height="100%" fill="#fff"/>\n${rows.join('\n')}\n</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${3 * (HEIGHT + 40) + 10}" font-family="sans-serif" font-size="11">\n<title>Memory, handles, threads and latency of a soak</title>\n<rect width="100%" height="100%" fill="#fff"/>\n${rows.join('\n')}\n</svg>\n`;
 }

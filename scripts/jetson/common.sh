@@ -135,25 +135,32 @@ install_libraries() {
 
 # check_libraries FOLDER: the library and both providers are there, of this architecture, and every library that they need is found.
 check_libraries() {
-  local folder=$1 library missing machine
+  local folder=$1 library header needs line missing machine
   machine=$(uname -m)
   compgen -G "$folder/libonnxruntime.so*" >/dev/null || { say "$folder: no libonnxruntime.so"; return 1; }
   for library in "$folder"/libonnxruntime.so* "$folder"/libonnxruntime_providers_{shared,tensorrt}.so; do
     [[ -e $library ]] || { say "$library: missing"; return 1; }
     [[ -L $library ]] && continue
-    if ! readelf -h "$library" 2>/dev/null | grep -qi "Machine:.*${machine/x86_64/X86-64}"; then
+    header=$(readelf -h "$library" 2>/dev/null || true)
+    # readelf writes AArch64 and X86-64.
+    if [[ ! ${header,,} =~ machine:[^$'\n']*${machine/x86_64/x86-64} ]]; then
       say "$library: not for $machine"
       return 1
     fi
-    missing=$(LD_LIBRARY_PATH="$folder" ldd "$library" 2>/dev/null | sed -nE 's/^[[:space:]]*([^ ]+) => not found.*/\1/p' | tr '\n' ' ')
+    needs=$(LD_LIBRARY_PATH="$folder" ldd "$library" 2>&1 || true)
+    missing=''
+    while read -r line; do
+      case $line in
+        *' => not found') missing+=" ${line%% *}" ;;
+        # "version `GLIBC_2.32' not found": built on a newer system.
+        *version*'not found'*)
+          say "$library was built for a newer system than this: $line"
+          return 1
+          ;;
+      esac
+    done <<<"$needs"
     if [[ -n $missing ]]; then
-      say "$library needs, and there is none: $missing"
-      return 1
-    fi
-    # "version `GLIBC_2.32' not found": built on a newer system.
-    if LD_LIBRARY_PATH="$folder" ldd "$library" 2>&1 | grep -q 'version .* not found'; then
-      say "$library was built for a newer system than this:"
-      LD_LIBRARY_PATH="$folder" ldd "$library" 2>&1 | grep 'version .* not found' | head -n 3
+      say "$library needs, and there is none:$missing"
       return 1
     fi
   done

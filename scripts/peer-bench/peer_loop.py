@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--no-spinning", action="store_true", help="threads of the inference wait asleep, as irst-edge has them")
     parser.add_argument("--fps", type=float, help="pace, Hz; default: as fast as it goes")
     args = parser.parse_args()
 
@@ -64,6 +65,8 @@ def main() -> None:
     options = ort.SessionOptions()
     options.intra_op_num_threads = args.threads
     options.inter_op_num_threads = 1
+    if args.no_spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(str(manifest_path.parent / model["file"]), options, providers=["CPUExecutionProvider"])
 
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="peer", protocol=mqtt.MQTTv5)

@@ -2,7 +2,9 @@
 // irst-edge beside the obvious alternative, a Python loop (peer_loop.py), on this machine: same frames, network, threads, broker,
 // message. They run in turns, never together. Prints one table. docs/benchmarks.md
 //
-//   node scripts/peer-bench/run.mjs [--seconds 5] [--rounds 2] [--threads 2] [--json FILE] [--venv DIR]
+//   node scripts/peer-bench/run.mjs [--seconds 5] [--rounds 2] [--threads 2] [--no-spinning] [--json FILE] [--venv DIR]
+//
+// --no-spinning: the loop's inference threads wait asleep, as those of irst-edge do; ONNX Runtime's default is to spin.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -28,6 +30,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '5' },
     rounds: { type: 'string', default: '2' },
     threads: { type: 'string', default: '2' },
+    'no-spinning': { type: 'boolean', default: false },
     json: { type: 'string' },
     venv: { type: 'string', default: path.join(os.homedir(), '.cache/irst-edge/peer-bench-venv') },
   },
@@ -93,7 +96,15 @@ function peer(interpreter, port, fps) {
     '--threads',
     threads,
   ];
-  return [interpreter, [PEER, ...args.map(String), ...(fps === undefined ? [] : ['--fps', String(fps)])]];
+  return [
+    interpreter,
+    [
+      PEER,
+      ...args.map(String),
+      ...(values['no-spinning'] ? ['--no-spinning'] : []),
+      ...(fps === undefined ? [] : ['--fps', String(fps)]),
+    ],
+  ];
 }
 
 /** A process with all below it. */
@@ -163,25 +174,19 @@ async function measure([program, args], device, subscriber) {
     }
     await delay(1000 * WARM_UP_S);
     const from = messages.length;
-    const before = usage(child.pid);
+    const [before, fromSequence, fromMs] = [usage(child.pid), messages.at(-1).sequence, performance.now()];
     const rss = [];
     const end = performance.now() + 1000 * seconds;
     while (performance.now() < end) {
       await delay(SAMPLE_MS);
       rss.push(usage(child.pid).rss);
     }
-    const after = usage(child.pid);
+    const [after, toSequence, toMs] = [usage(child.pid), messages.at(-1).sequence, performance.now()];
     if (exit !== undefined) throw new Error(`${device} ended with ${exit}`);
     const counted = messages.slice(from);
-    const [first, last] = [counted[0], counted.at(-1)];
-    return {
-      counted,
-      frames: last.sequence - first.sequence,
-      ns: Number(last.at - first.at),
-      rss,
-      cpu: after.cpu - before.cpu,
-      firstMs,
-    };
+    // Frames by their numbers: one without a target sends nothing.
+    const frames = toSequence - fromSequence;
+    return { counted, frames, s: (toMs - fromMs) / 1000, rss, cpu: after.cpu - before.cpu, firstMs };
   } finally {
     child.kill('SIGTERM');
     await Promise.race([ended, delay(5000).then(() => child.kill('SIGKILL'))]);
@@ -195,10 +200,8 @@ function summary(fast, paced) {
   const latencies = paced.flatMap((r) => r.counted.map((m) => m.latencyMs));
   const frames = fast.reduce((n, r) => n + r.frames, 0);
   return {
-    fps: (frames * 1e9) / fast.reduce((n, r) => n + r.ns, 0),
-    cpuMsPerFrame:
-      (1000 * fast.reduce((n, r) => n + r.cpu, 0)) /
-      (frames * ((seconds * 1e9 * fast.length) / fast.reduce((n, r) => n + r.ns, 0))),
+    fps: frames / fast.reduce((n, r) => n + r.s, 0),
+    cpuMsPerFrame: (1000 * fast.reduce((n, r) => n + r.cpu, 0)) / frames,
     inferMsP50: percentile(
       fast.flatMap((r) => r.counted.map((m) => m.inferMs)),
       0.5,
@@ -213,7 +216,7 @@ function summary(fast, paced) {
       paced.flatMap((r) => r.counted.map((m) => m.latencyMs - m.inferMs)),
       0.5,
     ),
-    pacedFps: paced.reduce((n, r) => n + r.counted.length, 0) / paced.reduce((n, r) => n + r.ns / 1e9, 0),
+    pacedFps: paced.reduce((n, r) => n + r.counted.length, 0) / paced.reduce((n, r) => n + r.s, 0),
     rssMiB: {
       mean: mean([...fast, ...paced].flatMap((r) => r.rss)),
       max: Math.max(...[...fast, ...paced].flatMap((r) => r.rss)),
@@ -283,7 +286,15 @@ try {
       node: process.version,
     },
     versions: { onnxruntime: versions[0], opencv: versions[1], paho: versions[2], numpy: versions[3] },
-    settings: { seconds, rounds, threads, fps: FPS, frames: '320x256, 8 bit', model: 'fp32' },
+    settings: {
+      peerSpinning: !values['no-spinning'],
+      seconds,
+      rounds,
+      threads,
+      fps: FPS,
+      frames: '320x256, 8 bit',
+      model: 'fp32',
+    },
     ours: summary(runs.ours.fast, runs.ours.paced),
     peer: summary(runs.peer.fast, runs.peer.paced),
     agreement: agreement([...runs.ours.fast, ...runs.ours.paced], [...runs.peer.fast, ...runs.peer.paced], clip),
@@ -311,7 +322,7 @@ try {
       row('start to first message, ms', (s) => s.startMs, 0),
       row('size of a message, bytes', (s) => s.messageBytes, 0),
       '',
-      `Both found the same target in ${result.agreement.frames} of ${clip} frames of the clip, ${result.agreement.medianPx.toFixed(2)} px apart (median).`,
+      `In the ${result.agreement.frames} frames of the clip that both sent, their best detections are ${result.agreement.medianPx.toFixed(2)} px apart (median).`,
     ].join('\n'),
   );
 } finally {

@@ -40,6 +40,7 @@ describe('the schema', () => {
       },
       tracker: {
         lowScore: 0.2,
+        dimScore: 0.2,
         confirmHits: 3,
         confirmFrames: 5,
         confirmStrongHits: 2,

@@ -689,6 +689,12 @@ const tracker = z
     lowScore: threshold
       .default(0.2)
       .describe('Score from which a detection continues a track (0 to 1); no higher than highScore in force.'),
+    dimScore: threshold
+      .default(0.2)
+      .describe(
+        'For faint targets seen by a camera that stands still (docs/tracking.md): score from which a detection as small as a point ' +
+          'continues a track too (0 to 1). As high as lowScore: only detections from lowScore on do.',
+      ),
     confirmHits: z
       .int()
       .min(1)

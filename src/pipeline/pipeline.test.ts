@@ -216,4 +216,63 @@ describe('pipeline', () => {
     expect(last.type).toBe('ended');
     expectIdentity(last.counters);
   });
+
+  test('a changed configuration holds from the next frame on; what a command asked for goes over it', async () => {
+    const events: WorkerEvent[] = [];
+    let pipeline: Pipeline;
+    const detector = fakeDetector((_, run) => {
+      if (run === 1) pipeline.configure({ threshold: 0.95, chipSide: null });
+      if (run === 3) pipeline.setThreshold(0.3, 7);
+      if (run === 5) pipeline.configure({ threshold: 0.97, chipSide: 8 });
+      if (run === 7) pipeline.setThreshold(null, 8);
+      if (run === 9) pipeline.configure({ threshold: null, chipSide: null });
+    });
+    const parts: PipelineParts = { createSource: () => new ScriptedSource(11), createDetector: async () => detector };
+    pipeline = new Pipeline(job, (event) => events.push(event), parts);
+    await pipeline.run(new AbortController().signal);
+    expect(events.flatMap((e) => (e.type === 'threshold' ? [[e.request, e.value]] : []))).toEqual([
+      [0, 0.95],
+      [7, 0.3],
+      [0, 0.3],
+      [8, 0.97],
+      [0, manifest.decode.threshold],
+    ]);
+    const found = events.flatMap((e) => (e.type === 'frame' ? [e.detections.length] : []));
+    expect([found[0], found[2], found[4], found[6], found[8], found[10]]).toEqual([1, 0, 1, 1, 0, 1]);
+  });
+
+  test('the model is proven before a camera is waited for, and a broken one is told without it', async () => {
+    const waiting: CameraJob = { ...job, source: { kind: 'v4l2', rate: 'realtime', device: '/dev/none' } };
+    const order: string[] = [];
+    const run = async (proveModel: NonNullable<PipelineParts['proveModel']>) => {
+      const events: WorkerEvent[] = [];
+      const source = new ScriptedSource(1);
+      const start = source.start.bind(source);
+      source.start = () => {
+        order.push('source');
+        return start();
+      };
+      const parts: PipelineParts = {
+        createSource: () => source,
+        createDetector: async () => fakeDetector(),
+        proveModel,
+      };
+      await new Pipeline(waiting, (event) => events.push(event), parts).run(new AbortController().signal);
+      return events.map((e) => e.type);
+    };
+    const model = { name: 'm', sha256: '0'.repeat(64), precision: 'fp32' } as const;
+    const types = await run(async () => {
+      order.push('model');
+      return model;
+    });
+    expect(order).toEqual(['model', 'source']);
+    expect(types.slice(0, 2)).toEqual(['model', 'ready']);
+    order.length = 0;
+    expect(
+      await run(async () => {
+        throw new EdgeError('MODEL_NOT_FOUND', 'gone', { exitCode: EXIT.noInput });
+      }),
+    ).toEqual(['failed']);
+    expect(order).toEqual([]);
+  });
 });

@@ -17,11 +17,12 @@ export interface Found {
 }
 
 /**
- * One frame after the other to detections and tracks. Decodes down to the tracker's low score, because weak detections may
+ * One frame after the other to detections and tracks. Decodes down to the tracker's dim score, because weak detections may
  * continue a track; only those at or above the threshold are reported, and only those begin one.
  */
 export class TargetFinder {
   private low = 1;
+  private floor = 1;
   private decoder!: Decoder;
   private readonly ego: EgoMotion | undefined;
   private readonly tracker: Tracker;
@@ -70,13 +71,15 @@ export class TargetFinder {
     return { detections: [], tracks, invalidCells: 0, timings };
   }
 
-  /** Decodes down to the low score, or to the threshold where that is lower still. */
+  /** Decodes down to the dim score, or to the threshold where that is lower still. */
   private lowerTo(threshold: number): void {
-    const low = Math.min(this.job.lowScore ?? TRACKER_DEFAULTS.lowScore, threshold);
-    if (low === this.low) return;
-    this.low = low;
+    const { lowScore = TRACKER_DEFAULTS.lowScore, dimScore = TRACKER_DEFAULTS.dimScore } = this.job;
+    this.low = Math.min(lowScore, threshold);
+    const floor = Math.min(dimScore, this.low);
+    if (floor === this.floor) return;
+    this.floor = floor;
     const { biasX = 0, biasY = 0 } = this.detector.manifest.decode;
-    this.decoder = new Decoder({ threshold: low, biasX, biasY });
+    this.decoder = new Decoder({ threshold: floor, biasX, biasY });
   }
 
   private createTracker(threshold: number): Tracker {

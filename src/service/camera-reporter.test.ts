@@ -102,6 +102,35 @@ describe('CameraReporter', () => {
     }
   });
 
+  it('takes another configuration between two frames: zones, lives, topics; open events go on', () => {
+    const { made, records, detections } = reporter();
+    made.frame(frame(0, 100, 100));
+    const everywhere: [number, number][] = [
+      [0, 0],
+      [640, 0],
+      [640, 512],
+      [0, 512],
+    ];
+    const zones = [{ name: 'all', kind: 'ignore' as const, polygon: everywhere }];
+    const next = configSchema.parse({
+      cameras: [{ ...camera, zones }],
+      alerts: { detectionsTopic: false },
+      outbox: { updateLifeSeconds: 9 },
+    });
+    made.reconfigure(next, next.cameras[0]!);
+    made.frame(frame(1, 100, 100));
+    made.setEnabled(false);
+    made.setEnabled(true);
+    made.frame(frame(2, 100, 100));
+    // The open one went on with the new life; ended, none begins in what is ignored now.
+    expect(records.map((r) => [r.kind, (r.expiresAtMs - r.createdAtMs) / 1000])).toEqual([
+      ['new', 86_400],
+      ['update', 9],
+      ['end', 86_400],
+    ]);
+    expect(detections).toHaveLength(1);
+  });
+
   it('gives events the lives of the configuration', () => {
     const { made, records } = reporter({ outbox: { eventLifeSeconds: 100, updateLifeSeconds: 7 } });
     for (let n = 0; n < 2; n++) made.frame(frame(n, 100, 100));

@@ -78,7 +78,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private stopped: Promise<'stopped' | 'hung'> | undefined;
   private state: Health['state'] = 'starting';
   private ready = false;
-  private readonly loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 });
+  private readonly loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 50 });
   private health: HealthFile | undefined;
   private watchdog: Watchdog | undefined;
   private saidStatus = '';

@@ -93,6 +93,23 @@ test('asked for pictures and a threshold, a worker that dies leaves no one waiti
   expect(await s.setThreshold(0.4)).toBeUndefined();
 });
 
+test('a worker that hangs is stuck after its limit, one that never got ready waits, one that died is excused', async () => {
+  const limits = { silentMs: 300, openingMs: 300, loadingMs: 60_000, framelessMs: 60_000 };
+  const s = start('hung', { limits }, { ...job, release: new SharedArrayBuffer(4) });
+  expect(s.judgement()).toEqual({ condition: 'loading', reason: 'loads its model' });
+  const dying = new CameraSupervisor(job, { workerFile: file('silent'), minBackoffMs: 60_000, maxBackoffMs: 60_000 });
+  dying.start();
+  await once(dying, 'restart');
+  expect(dying.judgement()).toEqual({ condition: 'excused', reason: 'restarts (WORKER_DIED)' });
+  await dying.stop(100);
+  const later = new CameraSupervisor(job, { workerFile: file('hangs-later'), limits });
+  later.start();
+  await once(later, 'frame');
+  expect([later.modelUp, later.judgement()]).toEqual([true, { condition: 'serving' }]);
+  while (later.judgement().condition === 'serving') await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(later.judgement()).toEqual({ condition: 'stuck', reason: expect.stringMatching(/^silent for \d+ s$/) });
+});
+
 test('what runs the network is known as it changes, with the model of its precision', async () => {
   const s = start('swap');
   const steps: string[] = [];

@@ -16,7 +16,9 @@ describe('the score of a track', () => {
     const zero = 0.46;
     expect(signalScore(zero, 0.54)).toBeCloseTo(0, 9);
     expect(hitScore(1, 100, 1e-3, zero, 0.54)).toBeCloseTo(Math.log(0.8 / (1e-3 * 2 * Math.PI * 10)) - 0.5, 9);
-    expect(hitScore(0, 1e-4, 1e-5, zero, 0.54)).toBe(3);
+    expect(hitScore(0, 1e-4, 1e-5, zero, 0.54)).toBe(6);
+    // A low score says little against a faint target.
+    expect(signalScore(0.05, 0.54)).toBe(-1);
     expect(hitScore(1, 100, 1e-3, 0.56, 0.54)).toBeCloseTo(hitScore(1, 100, 1e-3, zero, 0.54) + 1.2, 9);
   });
 

@@ -12,7 +12,7 @@ const PD = 0.8;
 /** Log ratio of the densities of new targets and of false alarms. */
 const NEW_TARGET = -2;
 /** Most that a pairing adds. Not reached where false alarms are dense, or the gate is wide. */
-const MAX_PAIRING = 3;
+const MAX_PAIRING = 6;
 /**
  * The log ratio of the likelihoods of a detection's score under target and false alarm, over the score less the threshold: a line
  * fitted to detections on and off the targets of real recordings, bounded.
@@ -20,6 +20,8 @@ const MAX_PAIRING = 3;
 const SIGNAL_SLOPE = 12;
 const SIGNAL_ZERO = -0.08;
 const MAX_SIGNAL = 3;
+/** Below the line: a low score says little against a faint target, whose scores are low. */
+const MIN_SIGNAL = -1;
 /** Least density of false alarms, 1/px^2: none seen for a while does not mean that there are none. */
 const LEAST_DENSITY = 1e-6;
 /** Frames over which the density is averaged. */
@@ -28,7 +30,7 @@ const DENSITY_FRAMES = 30;
 /** How much likelier a target is to have this score than a false alarm, nats. `threshold`: from which a detection counts as strong. */
 export function signalScore(score: number, threshold: number): number {
   const ratio = SIGNAL_SLOPE * (score - threshold - SIGNAL_ZERO);
-  return Math.min(MAX_SIGNAL, Math.max(-MAX_SIGNAL, ratio));
+  return Math.min(MAX_SIGNAL, Math.max(MIN_SIGNAL, ratio));
 }
 
 /** Score of a track that begins with this detection. */

@@ -461,6 +461,57 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
     expect(share(mean, clutter, { faintScore: null })).toBeLessThan(0.8);
   });
 
+  describe('dim ones, far below the low score', () => {
+    const dimOptions = { ...threshold, dimScore: 0.08, faintScore: 0.1 };
+    /** As a detector gives them at a low floor: 15 a frame, 0.05 and more, exponentially rarer. */
+    const dim = (r: ReturnType<typeof dice>): Detection =>
+      detection(WIDTH * r.uniform(), HEIGHT * r.uniform(), {
+        sigmaX: 0.3,
+        sigmaY: 0.3,
+        score: 0.05 - 0.02 * Math.log(1 - r.uniform()),
+      });
+    const found = (extent: number, runs: number): number => {
+      let inTime = 0;
+      for (let run = 0; run < runs; run++) {
+        const r = dice(11 * run + 3);
+        const { next } = make(dimOptions);
+        for (let k = 0; k < 10; k++) {
+          const [x, y] = [320 + 0.8 * k, 256 - 0.5 * k];
+          const seen = Array.from({ length: r.poisson(15) }, () => dim(r));
+          const at = detection(x + 0.3 * r.normal(), y + 0.3 * r.normal(), {
+            score: 0.12 + 0.05 * r.uniform(),
+            extent,
+          });
+          if (r.uniform() < 0.85) seen.push(at);
+          if (shown(next(seen)).some((t) => Math.hypot(t.x - x, t.y - y) < 3)) {
+            inTime++;
+            break;
+          }
+        }
+      }
+      return inTime / runs;
+    };
+
+    test('a point that moves is mostly confirmed within ten frames; what is as faint and wide never is', () => {
+      expect(found(0.9, 60)).toBeGreaterThan(0.7);
+      expect(found(4, 60)).toBe(0);
+    });
+
+    test('are not looked at unless asked for', () => {
+      const { next, tracker } = make(threshold);
+      for (let k = 0; k < 30; k++) next([detection(100 + k, 100, { score: 0.15 })]);
+      expect(tracker.counters()).toMatchObject({ belowLow: 30, tentativeStarted: 0 });
+    });
+
+    test('alone they are never confirmed', () => {
+      const r = dice(12);
+      const { next, tracker } = make(dimOptions);
+      for (let k = 0; k < 60 * FPS; k++) next(Array.from({ length: r.poisson(15) }, () => dim(r)));
+      expect(tracker.counters().tentativeStarted).toBeGreaterThan(100);
+      expect(tracker.counters().confirmed).toBe(0);
+    });
+  });
+
   test('points of low score alone are never confirmed, however many', () => {
     for (const [rate, seconds] of [
       [1, 120],

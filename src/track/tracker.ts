@@ -19,16 +19,22 @@ export interface TrackerOptions {
   height: number;
   /** Detections with at least this score start tracks. */
   highScore: number;
-  /** Weaker ones, down to this score, only continue tracks; below it they are ignored. */
+  /** Weaker ones, down to this score, only continue tracks. */
   lowScore: number;
+  /**
+   * Below that, down to this score, only detections as small as a point's (`dimExtent`, px) are looked at, as weak ones: at such scores
+   * what is wide is the background. At most `lowScore`.
+   */
+  dimScore: number;
+  dimExtent: number;
   /** Confirmed with `confirmHits` detections within the first `confirmFrames` processed frames ("M of N"), ... */
   confirmHits: number;
   confirmFrames: number;
   /** ... of which so many strong, the first one counted. */
   confirmStrongHits: number;
   /**
-   * Faint targets that persist: detections from this score on begin tracks too. Within `faintFrames` processed frames a track is also
-   * confirmed when it has `confirmHits` detections, moves, and its log-likelihood ratio (`track-score.ts`) says target. One that
+   * Faint targets that persist: detections from this score on begin tracks too, wide ones from 0.3 on. Within `faintFrames` processed
+   * frames a track is also confirmed when it has `confirmHits` detections, moves, and its log-likelihood ratio (`track-score.ts`) says target. One that
    * stands still needs strong detections: what repeats in its place is mostly clutter. Null: not at all.
    */
   faintScore: number | null;
@@ -68,6 +74,8 @@ export interface TrackerOptions {
 export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>> = {
   highScore: 0.5,
   lowScore: 0.2,
+  dimScore: 0.2,
+  dimExtent: 2.2,
   confirmHits: 3,
   confirmFrames: 5,
   confirmStrongHits: 2,
@@ -93,7 +101,7 @@ export interface TrackerInput {
   sequence: number;
   /** Capture time, CLOCK_MONOTONIC, ns: the tracker's only clock. */
   captureMonotonicNs: bigint;
-  /** All detections down to `lowScore`. */
+  /** All detections down to `dimScore`. */
   detections: readonly Detection[];
   /** Motion of the scene since the previous frame given to the tracker, if it is estimated. */
   shift?: SceneShift;
@@ -119,7 +127,7 @@ export interface TrackerCounters {
   weakMatched: number;
   /** Detections that started a track: strong ones, and with `faintScore` weaker ones. */
   tentativeStarted: number;
-  /** Detections left alone: weak ones without a track; below `lowScore`; not finite; beyond `maxDetections`; a second peak of a target. */
+  /** Detections left alone: weak ones without a track; below `dimScore`, or below `lowScore` and wide; not finite; beyond `maxDetections`; a second peak of a target. */
   weakUnmatched: number;
   belowLow: number;
   invalid: number;
@@ -171,6 +179,9 @@ interface Live {
   confirmedAt: TrackMoment | null;
   stationary: boolean;
   sensorFixed: boolean;
+  /** Where it began, carried along with the scene, px. */
+  startX: number;
+  startY: number;
 }
 
 /**
@@ -180,8 +191,15 @@ interface Live {
 const MISS_COST = 22.1;
 /** What the optics and the pixels make of a point: extents up to this one, px, say nothing of the target's size. */
 const POINT_EXTENT = 1;
+/** Faint detections wider than a point begin tracks from this score on. */
+const WIDE_START = 0.3;
+/**
+ * A track of faint detections alone, none of them from `WIDE_START` on, must have gone so far from where it began, px: the position of a
+ * faint alarm that stands still may jump by two, and looks like a speed for a few frames.
+ */
+const DIM_WAY = 2.5;
 /** Shares of false alarms confirmed, and of targets given up, in the sequential test of faint tracks. */
-const FALSE_SHARE = 1e-2;
+const FALSE_SHARE = 1e-6;
 const MISSED_SHARE = 1e-3;
 const CONFIRM_SCORE = confirmScore(FALSE_SHARE, MISSED_SHARE);
 const REJECT_SCORE = rejectScore(FALSE_SHARE, MISSED_SHARE);
@@ -274,7 +292,9 @@ export class Tracker {
     const freeStrong = this.match(strong, true, moment);
     const freeWeak = this.match(weak, false, moment);
     const { faintScore } = this.options;
-    const faint = faintScore === null ? [] : freeWeak.filter((d) => d.score >= faintScore);
+    const mayStart = (d: Detection) =>
+      faintScore !== null && d.score >= faintScore && (d.score >= WIDE_START || d.extent <= this.options.dimExtent);
+    const faint = freeWeak.filter(mayStart);
     counts.weakUnmatched += freeWeak.length - faint.length;
     let explained = 0;
     for (const t of this.live) if (t.detection !== null && t.state !== 'tentative') explained++;
@@ -355,7 +375,10 @@ export class Tracker {
   private predict(dt: number, shift: SceneShift | undefined): void {
     for (const track of this.live) {
       track.filter.predict(dt, this.options.processNoise);
-      if (shift !== undefined && !track.sensorFixed) track.filter.translate(shift.dx, shift.dy, shift.sigma ** 2);
+      if (shift === undefined || track.sensorFixed) continue;
+      track.filter.translate(shift.dx, shift.dy, shift.sigma ** 2);
+      track.startX += shift.dx;
+      track.startY += shift.dy;
     }
     if (shift === undefined) return;
     if (!this.usesShift) {
@@ -389,7 +412,7 @@ export class Tracker {
   }
 
   private sort(detections: readonly Detection[]): { strong: Detection[]; weak: Detection[] } {
-    const { highScore, lowScore, maxDetections } = this.options;
+    const { highScore, lowScore, dimScore, dimExtent, maxDetections } = this.options;
     const { counts } = this;
     let usable = detections.filter((d) => {
       const valid =
@@ -397,9 +420,10 @@ export class Tracker {
         Number.isFinite(d.sigmaX + d.sigmaY + d.extent) &&
         d.sigmaX >= 0 &&
         d.sigmaY >= 0;
+      const enough = d.score >= lowScore || (d.score >= dimScore && d.extent <= dimExtent);
       if (!valid) counts.invalid++;
-      else if (d.score < lowScore) counts.belowLow++;
-      return valid && d.score >= lowScore;
+      else if (!enough) counts.belowLow++;
+      return valid && enough;
     });
     if (usable.length > maxDetections) {
       counts.overflow += usable.length - maxDetections;
@@ -523,7 +547,7 @@ export class Tracker {
         return true;
       }
       const likely = faintScore !== null && track.hits >= confirmHits && track.llr >= CONFIRM_SCORE;
-      if (likely && !this.slow(track, 0, 0)) {
+      if (likely && !this.slow(track, 0, 0) && this.hasLeft(track)) {
         this.counts.confirmedFaint++;
         this.confirm(track, moment);
         return true;
@@ -569,6 +593,10 @@ export class Tracker {
     const p = track.filter.covariance;
     const allowed = this.options.stationarySpeed + 2 * Math.sqrt(Math.max(p[10]!, p[15]!));
     return Math.hypot(s[2]! + vx, s[3]! + vy) <= allowed;
+  }
+
+  private hasLeft({ topScore, filter, startX, startY }: Live): boolean {
+    return topScore >= WIDE_START || Math.hypot(filter.state[0]! - startX, filter.state[1]! - startY) >= DIM_WAY;
   }
 
   private placeOf(x: number, y: number): 'sensor' | 'scene' | 'both' | null {
@@ -618,6 +646,8 @@ export class Tracker {
       confirmedAt: null,
       stationary: place !== null,
       sensorFixed: this.usesShift && place === 'sensor',
+      startX: x,
+      startY: y,
     };
     this.counts.tentativeStarted++;
     if (confirmHits <= 1 && confirmStrongHits <= track.strongHits) this.confirm(track, moment);

@@ -12,7 +12,7 @@ parentPort.postMessage({
 });
 let sequence = 0;
 setInterval(() => {
-  if (sequence === 20) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+  if (sequence === 20) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
   const moment = { sequence, monotonicNs: process.hrtime.bigint() };
   parentPort.postMessage({
     type: 'frame',

@@ -14,6 +14,9 @@ const exec = promisify(execFile);
 // Each script starts a hundred small programs, which a loaded machine takes its time for.
 vi.setConfig({ testTimeout: 180_000 });
 
+/** Behind what may stand on the PATH in its place: version managers start dozens of processes each time. */
+const PYTHON = (await exec('python3', ['-c', 'import sys; print(sys.executable)'])).stdout.trim();
+
 let dir: string;
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'irst-jetson-'));
@@ -53,6 +56,7 @@ async function fakeJetson(board: string): Promise<Record<string, string>> {
   await program('readelf', 'grep "^Machine:" "$2"');
   await program('ldd', 'grep "=>\\|version" "$1"');
   await program('sudo', 'exec "$@"');
+  await program('python3', `exec ${PYTHON} "$@"`);
   await program('irst-edge', 'echo "doctor of $ORT_LIB: $*"');
   const { files } = recordedBoard(board);
   for (const file of ['/etc/nv_tegra_release', '/proc/device-tree/compatible']) {
@@ -72,7 +76,7 @@ async function wheel(files: Record<string, string>): Promise<{ file: string; sha
   for (const [name, content] of Object.entries(files)) await writeFile(join(from, 'onnxruntime/capi', name), content);
   const file = join(dir, 'onnxruntime_gpu-1.23.0-cp310-cp310-linux_aarch64.whl');
   await rm(file, { force: true });
-  await exec('python3', ['-m', 'zipfile', '-c', file, 'onnxruntime/'], { cwd: from });
+  await exec(PYTHON, ['-m', 'zipfile', '-c', file, 'onnxruntime/'], { cwd: from });
   return {
     file,
     sha256: createHash('sha256')

@@ -33,7 +33,7 @@ function publisher(url: string, options: Partial<MqttPublisherOptions> = {}): Mq
   return p;
 }
 
-test('a device whose link goes dead without a word is offline within 1.5 times its keepalive', async () => {
+test('a device whose link goes dead without a word is offline after 1.5 times its keepalive, and what the broker takes to look', async () => {
   const mosquitto = await startMosquitto();
   cleanup.push(() => mosquitto.stop());
   // Passes everything on, until it goes silent in both directions with its sockets open: a radio link out of range.
@@ -74,8 +74,8 @@ test('a device whose link goes dead without a word is offline within 1.5 times i
   dead = true;
   await until('offline', () => heard.some(([word]) => word === 'offline'));
   const [, at] = heard.find(([word]) => word === 'offline')!;
-  // The broker looks once a second, and counts from the last thing it heard.
-  expect(at - spokeAt).toBeLessThan(1500 * keepalive + 1200);
+  // It counts from the last thing it heard; mosquitto 2.0 looks only every few seconds.
+  expect(at - spokeAt).toBeLessThan(1500 * keepalive + 6000);
   // The device notices as well.
   await until('noticed', () => p.state !== 'connected');
 });

@@ -37,7 +37,7 @@ interface Service {
   runtime: string;
 }
 
-async function until(what: string, ready: () => boolean | Promise<boolean>, ms = 60_000): Promise<void> {
+async function until(what: string, ready: () => boolean | Promise<boolean>, ms = 120_000): Promise<void> {
   for (const end = Date.now() + ms; !(await ready()); await delay(20)) {
     if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
   }
@@ -93,7 +93,7 @@ async function health(
   return { code, verdict: JSON.parse(out) as { severity: string; reasons: string[] } };
 }
 
-describe('towards systemd', { timeout: 120_000 }, () => {
+describe('towards systemd', { timeout: 300_000 }, () => {
   test('ready, status, watchdog; health says ok; a stop says so and leaves no health behind', async () => {
     const service = await start({ env: { WATCHDOG_USEC: '2000000' } });
     await ready(service);
@@ -117,6 +117,11 @@ describe('towards systemd', { timeout: 120_000 }, () => {
       config: `cameras: [{id: roof, source: {kind: v4l2, device: /dev/no-such-camera}}]\nmqtt: {url: 'mqtt://127.0.0.1:1'}\n`,
     });
     await ready(service);
+    // It is ready before it has looked for the camera.
+    await until(
+      'the camera is missed',
+      async () => (await readHealth(service)).cameras[0]?.reason?.includes('(') === true,
+    );
     const { code, verdict } = await health(service);
     expect([code, verdict.severity]).toEqual([1, 'degraded']);
     expect(verdict.reasons[0]).toBe('camera roof: excused, waits for its source or provider (CAMERA_NOT_FOUND)');
@@ -168,7 +173,7 @@ describe('towards systemd', { timeout: 120_000 }, () => {
   });
 });
 
-describe('SIGHUP', { timeout: 120_000 }, () => {
+describe('SIGHUP', { timeout: 300_000 }, () => {
   const FAST = 'cameras: [{id: cam0, source: {kind: synthetic}, rate: fast}]\nembeddedBroker: {port: 0}\n';
   const reloads = ({ heard }: Service) =>
     heard.filter((text) => text.startsWith('RELOADING=1\nMONOTONIC_USEC=')).length;

@@ -14,7 +14,10 @@ function packages(to) {
   try {
     let deb = process.argv.includes('--deb') ? path.resolve(given ?? '') : undefined;
     if (deb === undefined) {
-      execFileSync('bash', ['scripts/build-deb', '--arch', 'amd64', '--out', work], { cwd: ROOT, stdio: 'inherit' });
+      execFileSync('bash', ['scripts/build-deb', '--arch', 'amd64', '--fast', '--out', work], {
+        cwd: ROOT,
+        stdio: 'inherit',
+      });
       deb = path.join(
         work,
         readdirSync(work).find((name) => name.endsWith('_amd64.deb')),

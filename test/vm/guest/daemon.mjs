@@ -26,7 +26,11 @@ export class Daemon {
       ...more,
     });
     it.process = new Background(NODE, [`${PROJECT}/dist/cli.js`, 'run', '--config', file]);
-    await it.listen();
+    await it.listen().catch(async (error) => {
+      // It must not stand in the way of what follows.
+      await it.process.stop('SIGKILL');
+      throw error;
+    });
     return it;
   }
 
@@ -39,7 +43,7 @@ export class Daemon {
   }
 
   async listen() {
-    await until('the broker of irst-edge', 60, () => {
+    await until('the broker of irst-edge', 180, () => {
       if (!this.process.running) throw new Error(`irst-edge ended: ${this.process.output}`);
       return /embedded broker listens/.test(this.process.output);
     }).catch((error) => {

@@ -16,7 +16,7 @@ import {
   tell,
   until,
 } from './suite.mjs';
-import { ctl, loadVivid, set } from './vivid.mjs';
+import { ctl, loadVivid, menuItem, set } from './vivid.mjs';
 
 const UNIT = 'irst-edge.service';
 const LIB = '/usr/lib/irst-edge';
@@ -93,9 +93,8 @@ async function camera() {
   await ctl(video.sender, '--set-dv-bt-timings', 'index=0');
   await ctl(video.receiver, '--set-dv-bt-timings', 'index=0');
   await ctl(video.sender, '--set-fmt-video-out', `width=${canvas.width},height=${canvas.height},pixelformat=Y16 `);
-  await set(video.receiver, { enable_capture_scaler: 0 });
   await ctl(video.receiver, '--set-fmt-video', `width=${picture.width},height=${picture.height},pixelformat=Y16 `);
-  await set(video.sender, { loop_video: 1 });
+  await set(video.receiver, { loop_video: 1, osd_text_mode: await menuItem(video.receiver, 'osd_text_mode', 'None') });
   play();
 }
 
@@ -262,7 +261,7 @@ if (phase() === 0) {
         () => false,
       ),
     );
-    await set(video.sender, { loop_video: 1 });
+    await set(video.receiver, { loop_video: 1 });
     play();
     await bus.wait('/cam0/state', 90, ({ capture }) => capture?.state === 'streaming', bus.messages.indexOf(lost));
     await detections();

@@ -15,6 +15,8 @@ export async function loadVivid({ errorInjection }) {
     'input_types=0x0,0x3',
     'num_outputs=1,1',
     'output_types=0x1,0x1',
+    // The receiver can crop, and neither compose nor scale: a smaller format is the top left part of its picture.
+    'ccs_cap_mode=-1,1',
     `no_error_inj=${errorInjection ? 0 : 1}`,
   ]);
   // Where there is udev, it may have the nodes open for a moment.
