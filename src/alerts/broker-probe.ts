@@ -4,6 +4,7 @@ import { type IClientOptions, type MqttClient, connect as mqttConnect } from 'mq
 import type { EdgeError } from '../types/errors.js';
 import { connectionError, reasonCode, refusedError, subscriptionRefusedError } from './broker-errors.js';
 import { parseBrokerUrl } from './broker-url.js';
+import { connectionSettings } from './connection.js';
 
 export interface BrokerProbeOptions {
   /** `mqtt://host:1883`, `mqtts://host:8883`. */
@@ -50,31 +51,13 @@ export interface BrokerProbe {
 export async function probeBroker(options: BrokerProbeOptions): Promise<BrokerProbe> {
   const address = parseBrokerUrl(options.url);
   const broker = address.display;
-  const username = options.username ?? address.username;
-  const password = options.password ?? address.password;
-  const { ca, cert, key, protocolVersion, timeoutMs, filters } = options;
-  const web = address.protocol === 'ws' || address.protocol === 'wss';
+  const { protocolVersion, timeoutMs, filters } = options;
   const settings: IClientOptions = {
-    protocol: address.protocol,
-    host: address.host,
-    hostname: address.host,
-    port: address.port,
-    ...(web ? { path: address.path } : {}),
+    ...connectionSettings(address, options),
     protocolVersion,
     clientId: `irst-edge-doctor-${randomBytes(4).toString('hex')}`,
-    clean: true,
     keepalive: 0,
     connectTimeout: timeoutMs,
-    reconnectPeriod: 0,
-    resubscribe: false,
-    queueQoSZero: false,
-    // The default logger prints whole packets, CONNECT with its password among them, when DEBUG is set.
-    log: () => {},
-    ...(username === undefined ? {} : { username }),
-    ...(password === undefined ? {} : { password }),
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
     ...(protocolVersion === 5 ? { properties: { sessionExpiryInterval: 0 } } : {}),
   };
   const start = performance.now();

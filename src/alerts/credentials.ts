@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 
@@ -24,6 +25,23 @@ export function passwordSource(options: PasswordOptions = {}): (() => string) | 
   // An empty one stands for none: the unit gives it where the administrator's file is not there.
   const file = options.file ?? (credential !== undefined && hasContent(credential) ? credential : undefined);
   return file === undefined ? undefined : () => firstLine(file);
+}
+
+/**
+ * A certificate or key.
+ * @param from the configuration's key or the option that names the file, for the hint
+ * @throws EdgeError CREDENTIAL_UNREADABLE
+ */
+export async function readPem(file: string, from: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    throw new EdgeError('CREDENTIAL_UNREADABLE', `cannot read ${file} (${errno(cause) ?? 'unknown error'})`, {
+      hint: `check ${from}, and who may read the file`,
+      exitCode: EXIT.config,
+      cause,
+    });
+  }
 }
 
 function hasContent(file: string): boolean {

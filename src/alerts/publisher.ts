@@ -12,6 +12,7 @@ import {
   subscriptionRefusedError,
 } from './broker-errors.js';
 import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
+import { connectionSettings } from './connection.js';
 import type { DurableOutbox, EventItem, OutboxRecord } from './durable-outbox.js';
 import { type AlertCounters, Outbox, type OutboxEntry } from './outbox.js';
 import { type DetectionsMessage, type StatusMessage, statusMessage, type Topics, topics } from './schema.js';
@@ -482,32 +483,12 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   #clientOptions(): IClientOptions {
     const o = this.#options;
     const address = this.#address as BrokerAddress;
-    const username = o.username ?? address.username;
-    const password = (typeof o.password === 'function' ? o.password() : o.password) ?? address.password;
-    const web = address.protocol === 'ws' || address.protocol === 'wss';
     return {
-      // Not the URL: mqtt.js would read query parameters from it and keep the password in more places.
-      protocol: address.protocol,
-      host: address.host,
-      hostname: address.host,
-      port: address.port,
-      ...(web ? { path: address.path } : {}),
+      ...connectionSettings(address, { ...o, password: typeof o.password === 'function' ? o.password() : o.password }),
       protocolVersion: o.protocolVersion,
       clientId: o.clientId,
-      clean: true,
       keepalive: o.keepalive,
       connectTimeout: o.connectTimeoutMs,
-      // We reconnect ourselves, with another client.
-      reconnectPeriod: 0,
-      resubscribe: false,
-      queueQoSZero: false,
-      // The default logger prints whole packets, CONNECT with its password among them, when DEBUG is set.
-      log: () => {},
-      ...(username === undefined ? {} : { username }),
-      ...(password === undefined ? {} : { password }),
-      ...(o.ca === undefined ? {} : { ca: o.ca }),
-      ...(o.cert === undefined ? {} : { cert: o.cert }),
-      ...(o.key === undefined ? {} : { key: o.key }),
       ...(o.protocolVersion === 5
         ? {
             properties: { sessionExpiryInterval: 0, maximumPacketSize: o.maxIncomingBytes },

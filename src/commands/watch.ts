@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { connectionError, reasonCode, refusedError, subscriptionRefusedError } from '../alerts/broker-errors.js';
 import { parseBrokerUrl } from '../alerts/broker-url.js';
-import { passwordSource } from '../alerts/credentials.js';
+import { passwordSource, readPem } from '../alerts/credentials.js';
 import { NAME_PATTERN, topics } from '../alerts/schema.js';
 import {
   applyMessage,
@@ -15,7 +14,7 @@ import {
   type WatchMessage,
   watchFilters,
 } from '../alerts/watch-model.js';
-import { EdgeError, EXIT, errno } from '../types/errors.js';
+import { EdgeError } from '../types/errors.js';
 import { numberOption, stopSignal } from './inputs.js';
 import { globalOptions, print, printJson, printNote, usageError } from './shared.js';
 
@@ -121,22 +120,10 @@ async function clientOptions(options: WatchOptions): Promise<IClientOptions> {
     keepalive: 15,
     ...(name !== undefined && { username: name }),
     ...(secret !== undefined && { password: secret }),
-    ...(options.ca !== undefined && { ca: await certificate(options.ca, '--ca') }),
-    ...(options.cert !== undefined && { cert: await certificate(options.cert, '--cert') }),
-    ...(options.key !== undefined && { key: await certificate(options.key, '--key') }),
+    ...(options.ca !== undefined && { ca: await readPem(options.ca, '--ca') }),
+    ...(options.cert !== undefined && { cert: await readPem(options.cert, '--cert') }),
+    ...(options.key !== undefined && { key: await readPem(options.key, '--key') }),
   };
-}
-
-async function certificate(file: string, option: string): Promise<Buffer> {
-  try {
-    return await readFile(file);
-  } catch (cause) {
-    throw new EdgeError('CREDENTIAL_UNREADABLE', `cannot read ${file} (${errno(cause) ?? 'unknown error'})`, {
-      hint: `check ${option}, and who may read the file`,
-      exitCode: EXIT.config,
-      cause,
-    });
-  }
 }
 
 /**

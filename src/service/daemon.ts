@@ -1,10 +1,9 @@
 import { EventEmitter } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CommandResult, Commands, type CommandValue } from '../alerts/commands.js';
-import { passwordSource } from '../alerts/credentials.js';
+import { passwordSource, readPem } from '../alerts/credentials.js';
 import { DurableOutbox } from '../alerts/durable-outbox.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
 import { eventIds } from '../alerts/events.js';
@@ -16,7 +15,7 @@ import { ConfigInvalidError, formatIssue } from '../config/issue.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
-import { EdgeError, EXIT, errno, fromPlainError, toPlainError } from '../types/errors.js';
+import { type EdgeError, fromPlainError, toPlainError } from '../types/errors.js';
 import { onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
 import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.js';
@@ -155,9 +154,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       ...(clientId !== undefined && { clientId }),
       ...(username !== undefined && { username }),
       ...(password !== undefined && { password }),
-      ...(ca !== undefined && { ca: await readSecret(ca, 'mqtt.ca') }),
-      ...(cert !== undefined && { cert: await readSecret(cert, 'mqtt.cert') }),
-      ...(key !== undefined && { key: await readSecret(key, 'mqtt.key') }),
+      ...(ca !== undefined && { ca: await readPem(ca, 'mqtt.ca in the configuration') }),
+      ...(cert !== undefined && { cert: await readPem(cert, 'mqtt.cert in the configuration') }),
+      ...(key !== undefined && { key: await readPem(key, 'mqtt.key in the configuration') }),
     });
     publisher.on('connected', ({ broker, connections }) => {
       log.info({ broker, connections }, 'broker connected');
@@ -610,16 +609,4 @@ function sourceOptions({ profilesDirectory }: EdgeConfig, { source, rate }: Came
 
 function warn(log: Logger, error: EdgeError, suppressed = 0): void {
   log.warn({ code: error.code, hint: error.hint, ...(suppressed > 0 && { suppressed }) }, error.message);
-}
-
-async function readSecret(file: string, key: string): Promise<Buffer> {
-  try {
-    return await readFile(file);
-  } catch (cause) {
-    throw new EdgeError('CREDENTIAL_UNREADABLE', `cannot read ${file} (${errno(cause) ?? 'unknown error'})`, {
-      hint: `check ${key} in the configuration, and who may read the file`,
-      exitCode: EXIT.config,
-      cause,
-    });
-  }
 }

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { type BrokerProbe, type BrokerProbeOptions, probeBroker } from '../../alerts/broker-probe.js';
-import { passwordSource } from '../../alerts/credentials.js';
-import { EdgeError, EXIT, errno } from '../../types/errors.js';
+import { passwordSource, readPem } from '../../alerts/credentials.js';
+import { errno } from '../../types/errors.js';
 import type { DoctorContext } from '../context.js';
 import { error, type Finding, fromError, ok, warning } from '../finding.js';
 
@@ -31,9 +30,9 @@ export async function checkBroker(
       filters: [`${config.topicPrefix}/${config.device.id}/+/+/set`],
       ...(mqtt.username !== undefined && { username: mqtt.username }),
       ...(password !== undefined && { password }),
-      ...(mqtt.ca !== undefined && { ca: await readSecret(mqtt.ca, 'mqtt.ca') }),
-      ...(mqtt.cert !== undefined && { cert: await readSecret(mqtt.cert, 'mqtt.cert') }),
-      ...(mqtt.key !== undefined && { key: await readSecret(mqtt.key, 'mqtt.key') }),
+      ...(mqtt.ca !== undefined && { ca: await readPem(mqtt.ca, 'mqtt.ca in the configuration') }),
+      ...(mqtt.cert !== undefined && { cert: await readPem(mqtt.cert, 'mqtt.cert in the configuration') }),
+      ...(mqtt.key !== undefined && { key: await readPem(mqtt.key, 'mqtt.key in the configuration') }),
     });
   } catch (cause) {
     // Alerts wait for it, for ever: what is wrong may pass.
@@ -93,16 +92,4 @@ async function checkPort(host: string, port: number): Promise<Finding> {
       ? 'choose embeddedBroker.port above 1023'
       : 'set embeddedBroker.host to an address of this machine, such as 127.0.0.1',
   );
-}
-
-async function readSecret(file: string, key: string): Promise<Buffer> {
-  try {
-    return await readFile(file);
-  } catch (cause) {
-    throw new EdgeError('CREDENTIAL_UNREADABLE', `cannot read ${file} (${errno(cause) ?? 'unknown error'})`, {
-      hint: `check ${key} in the configuration, and who may read the file`,
-      exitCode: EXIT.config,
-      cause,
-    });
-  }
 }
