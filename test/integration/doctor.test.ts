@@ -16,6 +16,7 @@ import { checkModels } from '../../src/doctor/checks/models.js';
 import type { DoctorReport } from '../../src/doctor/doctor.js';
 import { type FakeDeviceOptions, loadNative } from '../../src/native.js';
 import { freePort } from '../../src/util/ports.js';
+import { Certificates } from './certificates.js';
 import { startMosquitto } from './mosquitto.js';
 
 const run = promisify(execFile);
@@ -87,27 +88,9 @@ describe('broker', () => {
   });
 
   test('TLS: authority known, unknown, and a certificate about to end', async () => {
-    const openssl = (...args: string[]) => run('openssl', args, { cwd: dir });
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    for (const ca of ['ca', 'other']) {
-      await openssl(
-        'req',
-        '-x509',
-        ...key,
-        '-keyout',
-        `${ca}.key`,
-        '-out',
-        `${ca}.crt`,
-        '-days',
-        '2',
-        '-subj',
-        `/CN=${ca}`,
-      );
-    }
-    await openssl('req', ...key, '-keyout', 'broker.key', '-out', 'broker.csr', '-subj', '/CN=localhost');
-    await writeFile(join(dir, 'san'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n');
-    const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'san'];
-    await openssl('x509', '-req', '-in', 'broker.csr', '-out', 'broker.crt', ...signing);
+    const certificates = new Certificates(dir);
+    for (const name of ['ca', 'other']) await certificates.authority(name);
+    await certificates.signed('broker', 'ca', { subject: 'localhost' });
     const mosquitto = await startMosquitto({ config: [`certfile ${dir}/broker.crt`, `keyfile ${dir}/broker.key`] });
     try {
       const url = `mqtts://127.0.0.1:${mosquitto.port}`;

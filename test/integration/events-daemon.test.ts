@@ -20,6 +20,9 @@ import {
   statsSchema,
 } from '../../src/alerts/schema.js';
 import { type Mosquitto, startMosquitto } from './mosquitto.js';
+import { waiting } from './until.js';
+
+const until = waiting(25_000);
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const CLIP = fileURLToPath(new URL('../fixtures/drone-sky', import.meta.url));
@@ -47,12 +50,6 @@ function start(
   let out = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
   return { child, out: () => out, ended: once(child, 'close').then(([code]) => code as number | null) };
-}
-
-async function until(what: string, ready: () => boolean, ms = 25_000): Promise<void> {
-  for (const end = Date.now() + ms; !ready(); await delay(20)) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
-  }
 }
 
 /** Messages of a topic, as JSON. */

@@ -15,8 +15,12 @@ import { EmbeddedBroker } from '../../src/alerts/embedded-broker.js';
 import { MqttPublisher, type MqttPublisherOptions } from '../../src/alerts/publisher.js';
 import { runAlertBench } from '../../src/service/alert-bench.js';
 import type { EdgeError } from '../../src/types/errors.js';
+import { Certificates } from './certificates.js';
 import { compileModule } from './compile.js';
 import { type Mosquitto, type MosquittoOptions, startMosquitto } from './mosquitto.js';
+import { waiting } from './until.js';
+
+const until = waiting(25_000);
 
 const run = promisify(execFile);
 const EVENTS = 'irst/edge-1/north/events';
@@ -129,14 +133,6 @@ async function watch(port: number, filter = 'irst/#', options: object = {}): Pro
     events: () => events,
     of: (topic) => messages.filter((m) => m.topic === topic).map((m) => m.text),
   };
-}
-
-async function until(what: string, done: () => boolean, ms = 25_000): Promise<void> {
-  const deadline = Date.now() + ms;
-  while (!done()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await delay(10);
-  }
 }
 
 function balanced(box: DurableOutbox) {
@@ -487,34 +483,13 @@ describe('events over a real mosquitto', () => {
 
   it('shows its certificate over TLS, and tells missing, foreign and expired ones apart from other failures', async () => {
     const tls = await mkdtemp(join(dir, 'tls-'));
-    const openssl = (...args: string[]) => run('openssl', args, { cwd: tls });
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    for (const ca of ['ca', 'otherca']) {
-      await openssl(
-        'req',
-        '-x509',
-        ...key,
-        '-keyout',
-        `${ca}.key`,
-        '-out',
-        `${ca}.crt`,
-        '-days',
-        '2',
-        '-subj',
-        `/CN=${ca}`,
-      );
-    }
-    await writeFile(join(tls, 'san'), 'subjectAltName=DNS:localhost,IP:127.0.0.1');
-    const sign = async (name: string, ca: string, ...how: string[]) => {
-      await openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
-      const signing = ['-CA', `${ca}.crt`, '-CAkey', `${ca}.key`, '-CAcreateserial', '-extfile', 'san', ...how];
-      await openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.crt`, ...signing);
-    };
-    await sign('broker', 'ca', '-days', '2');
-    await sign('edge', 'ca', '-days', '2');
-    await sign('stranger', 'otherca', '-days', '2');
+    const certificates = new Certificates(tls);
+    for (const name of ['ca', 'otherca']) await certificates.authority(name);
+    await certificates.signed('broker', 'ca');
+    await certificates.signed('edge', 'ca');
+    await certificates.signed('stranger', 'otherca');
     // Valid until yesterday.
-    await sign('old', 'ca', '-days', '-1');
+    await certificates.signed('old', 'ca', { days: -1 });
     const config = (server: string) => [
       `cafile ${tls}/ca.crt`,
       `certfile ${tls}/${server}.crt`,

@@ -6,6 +6,9 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { Commands } from '../../src/alerts/commands.js';
 import { MqttPublisher, type MqttPublisherOptions } from '../../src/alerts/publisher.js';
 import { startMosquitto } from './mosquitto.js';
+import { waiting } from './until.js';
+
+const until = waiting(25_000);
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -13,12 +16,6 @@ const cleanup: (() => unknown)[] = [];
 afterEach(async () => {
   for (const step of cleanup.splice(0).reverse()) await step();
 });
-
-async function until(what: string, done: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 25_000; !done(); await delay(10)) {
-    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
-  }
-}
 
 function publisher(url: string, options: Partial<MqttPublisherOptions> = {}): MqttPublisher {
   const p = new MqttPublisher({

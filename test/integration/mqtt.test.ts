@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,8 +18,12 @@ import {
 } from '../../src/alerts/schema.js';
 import type { EdgeError } from '../../src/types/errors.js';
 import { freePort } from '../../src/util/ports.js';
+import { Certificates } from './certificates.js';
 import { compileModule } from './compile.js';
 import { type Mosquitto, type MosquittoOptions, startMosquitto, startSubscriber } from './mosquitto.js';
+import { waiting } from './until.js';
+
+const until = waiting(20_000);
 
 const run = promisify(execFile);
 const STATUS = 'irst/edge-1/status';
@@ -102,14 +106,6 @@ function balanced(p: MqttPublisher) {
   const dropped = Object.values(c.dropped).reduce((a, b) => a + b, 0);
   expect(c.published + dropped + c.queued + c.inFlight).toBe(c.accepted);
   return c;
-}
-
-async function until(what: string, done: () => boolean): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!done()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await delay(10);
-  }
 }
 
 const delivered = (p: MqttPublisher, n: number) =>
@@ -535,13 +531,9 @@ describe('with a real mosquitto', () => {
   it('connects over TLS to a broker whose authority it knows, and to no other', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'irst-tls-'));
     cleanup.push(() => rm(dir, { recursive: true, force: true }));
-    const openssl = (...args: string[]) => run('openssl', args, { cwd: dir });
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    await openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=test ca');
-    await openssl('req', ...key, '-keyout', 'broker.key', '-out', 'broker.csr', '-subj', '/CN=localhost');
-    await writeFile(join(dir, 'san'), 'subjectAltName=DNS:localhost,IP:127.0.0.1');
-    const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'san'];
-    await openssl('x509', '-req', '-in', 'broker.csr', '-out', 'broker.crt', ...signing);
+    const certificates = new Certificates(dir);
+    await certificates.authority('ca');
+    await certificates.signed('broker', 'ca', { subject: 'localhost' });
     const mosquitto = await broker({ config: [`certfile ${dir}/broker.crt`, `keyfile ${dir}/broker.key`] });
     const url = `mqtts://127.0.0.1:${mosquitto.port}`;
 

@@ -5,18 +5,15 @@ import { configSchema } from '../../src/config/schema.js';
 import { Daemon } from '../../src/service/daemon.js';
 import { createLogger } from '../../src/service/log.js';
 import { type Mosquitto, startMosquitto, startSubscriber } from './mosquitto.js';
+import { waiting } from './until.js';
+
+const until = waiting(20_000);
 
 /** 64 tracks begin and end: 128 messages; every fourth event is critical. */
 const FLOCK = new URL('../fakes/worker-flock.mjs', import.meta.url);
 const EVENTS = 64;
 const ROOM = 40;
 const CLIP = fileURLToPath(new URL('../fixtures/drone-sky', import.meta.url));
-
-async function until(what: string, ready: () => boolean, ms = 20_000): Promise<void> {
-  for (const end = Date.now() + ms; !ready(); await new Promise((r) => setTimeout(r, 20))) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
-  }
-}
 
 const sum = (counts: object): number => Object.values(counts).reduce((a: number, b: number) => a + b, 0);
 

@@ -17,6 +17,9 @@ import {
 import { encodeRecord } from '../../src/alerts/outbox-record.js';
 import type { EdgeError } from '../../src/types/errors.js';
 import { compileModule } from './compile.js';
+import { waiting } from './until.js';
+
+const until = waiting(20_000);
 
 const run = promisify(execFile);
 let storeProcess: string;
@@ -70,14 +73,6 @@ const all = (box: DurableOutbox) => {
   }
   return out;
 };
-
-async function until(what: string, done: () => boolean): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!done()) {
-    if (Date.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await delay(10);
-  }
-}
 
 function balanced(box: DurableOutbox) {
   const c = box.counters();

@@ -10,6 +10,9 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DetectionsMessage, detectionsSchema, type StatusMessage, statusSchema } from '../../src/alerts/schema.js';
 import { type Mosquitto, startMosquitto } from './mosquitto.js';
+import { waiting } from './until.js';
+
+const until = waiting(25_000);
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const CLIP = fileURLToPath(new URL('../fixtures/drone-sky', import.meta.url));
@@ -47,12 +50,6 @@ function start(command: string, args: string[]): { child: ChildProcess; done: Pr
 }
 
 const edge = (...args: string[]) => start(process.execPath, [CLI, ...args]);
-
-async function until(what: string, ready: () => boolean, ms = 25_000): Promise<void> {
-  for (const end = Date.now() + ms; !ready(); await delay(20)) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
-  }
-}
 
 /** The first `count` pictures of the clip. */
 async function shortClip(name: string, count: number): Promise<string> {

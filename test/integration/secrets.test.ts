@@ -3,12 +3,14 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { freePort } from '../../src/util/ports.js';
 import { startMosquitto } from './mosquitto.js';
+import { waiting } from './until.js';
+
+const until = waiting(60_000);
 
 // Everything that the program says, keeps or shows of itself, searched for its passwords.
 
@@ -72,12 +74,6 @@ function run(config: string, env: Record<string, string> = {}): Running {
     await once(child, 'exit');
   });
   return { child, output: () => text };
-}
-
-async function until(what: string, done: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 60_000; !done(); await delay(50)) {
-    if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
-  }
 }
 
 async function stop({ child }: Running): Promise<void> {

@@ -9,6 +9,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Health } from '../../src/service/health.js';
 import { NotifyReceiver } from '../fakes/notify-receiver.js';
+import { waiting } from './until.js';
+
+const until = waiting(120_000);
 
 // The daemon as systemd runs it: a process of its own, a real notification socket, signals.
 
@@ -35,12 +38,6 @@ interface Service {
   heard: string[];
   file: string;
   runtime: string;
-}
-
-async function until(what: string, ready: () => boolean | Promise<boolean>, ms = 120_000): Promise<void> {
-  for (const end = Date.now() + ms; !(await ready()); await delay(20)) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
-  }
 }
 
 interface Options {

@@ -12,6 +12,7 @@ import { EmbeddedBroker } from '../../src/alerts/embedded-broker.js';
 import { EXAMPLES } from '../../src/alerts/examples.js';
 import { ALERT_SCHEMAS } from '../../src/alerts/schema.js';
 import { freePort } from '../../src/util/ports.js';
+import { Certificates } from './certificates.js';
 import { startMosquitto } from './mosquitto.js';
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
@@ -142,15 +143,9 @@ describe('irst-edge watch', () => {
   it('shows its certificate to a broker that asks for one', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'irst-watch-'));
     cleanup.push(() => rm(folder, { recursive: true, force: true }));
-    const openssl = (...args: string[]) => promisify(execFile)('openssl', args, { cwd: folder });
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-    await openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=ca');
-    await writeFile(join(folder, 'san'), 'subjectAltName=DNS:localhost,IP:127.0.0.1');
-    for (const name of ['broker', 'watcher']) {
-      await openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
-      const signing = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san', '-days', '2'];
-      await openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.crt`, ...signing);
-    }
+    const certificates = new Certificates(folder);
+    await certificates.authority('ca');
+    for (const name of ['broker', 'watcher']) await certificates.signed(name, 'ca');
     const at = (name: string) => join(folder, name);
     const broker = await startMosquitto({
       config: [
