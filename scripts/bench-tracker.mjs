@@ -1,5 +1,6 @@
 // What the tracker costs and how it does on simulated detections. Needs a build.
 // node scripts/bench-tracker.mjs [cost] [confirm] [clutter]   (all three without arguments)
+import { uniform } from '../dist/capture/random.js';
 import { reported, SequenceScorer, scoreSequences } from '../dist/eval/sequence.js';
 import { Tracker } from '../dist/track/tracker.js';
 
@@ -7,15 +8,6 @@ const WIDTH = 640;
 const HEIGHT = 512;
 const FPS = 30;
 
-function random(seed) {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 const normal = (r) => Math.sqrt(-2 * Math.log(1 - r())) * Math.cos(2 * Math.PI * r());
 function poisson(r, mean) {
   const limit = Math.exp(-mean);
@@ -36,7 +28,7 @@ const clutter = (r, weakShare, from = 0.2) =>
   );
 
 function cost() {
-  const r = random(1);
+  const r = uniform(1);
   const targets = Array.from({ length: 50 }, () => [r() * 540 + 50, r() * 412 + 50, r() - 0.5, r() - 0.5]);
   const tracker = new Tracker({ width: WIDTH, height: HEIGHT });
   const times = [];
@@ -71,7 +63,7 @@ function confirm() {
       let inTen = 0;
       const counts = [];
       for (let run = 0; run < runs; run++) {
-        const r = random(1000 * snr + 100_000 * clutterRate + run);
+        const r = uniform(1000 * snr + 100_000 * clutterRate + run);
         const angle = 2 * Math.PI * r();
         const speed = 5 + 85 * r();
         const tracker = new Tracker({ width: WIDTH, height: HEIGHT });
@@ -128,7 +120,7 @@ function falseTracks() {
       ['startSpeed 30', { startSpeed: 30 }, 0],
       ['4 of 6', { confirmHits: 4, confirmFrames: 6 }, 0],
     ]) {
-      const r = random(7 + rate * 100);
+      const r = uniform(7 + rate * 100);
       const tracker = new Tracker({ width: WIDTH, height: HEIGHT, ...options });
       for (let k = 0; k < hours * 3600 * FPS; k++) {
         const detections = [];

@@ -27,6 +27,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import mqtt from 'mqtt';
+import { uniform } from '../dist/capture/random.js';
+import { freePort } from '../dist/util/ports.js';
 import { judge, markdown, plots } from './soak-report.mjs';
 
 const { values } = parseArgs({
@@ -46,27 +48,6 @@ const durationMs = Number(values.minutes) * 60_000;
 const [width, height] = values.size.split('x').map(Number);
 const out = values.out ?? mkdtempSync(join(tmpdir(), 'irst-soak-'));
 mkdirSync(out, { recursive: true });
-
-/** Deterministic: the same seed, the same faults at the same times. mulberry32 */
-function random(seed) {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
-
-async function freePort() {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** A mosquitto on a port of its own, kept over its restarts. */
 class Broker {
@@ -406,7 +387,7 @@ const sampler = setInterval(() => {
 }, 1000);
 
 async function faultLoop() {
-  const r = random(Number(values.seed));
+  const r = uniform(Number(values.seed));
   // Each kind in turn in a random order, so that a short run has met most of them.
   let bag = [];
   await delay(15_000 * Math.min(1, durationMs / 120_000));

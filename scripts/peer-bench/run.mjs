@@ -7,13 +7,13 @@
 // --no-spinning: the loop's inference threads wait asleep, as those of irst-edge do; ONNX Runtime's default is to spin.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import mqtt from 'mqtt';
+import { freePort } from '../../dist/util/ports.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const FRAMES = path.join(ROOT, 'test/fixtures/drone-sky');
@@ -56,14 +56,6 @@ function python() {
   }
   execFileSync(interpreter, ['-m', 'pip', 'install', '--quiet', ...wanted], { stdio: 'inherit' });
   return { interpreter, versions: versions() };
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 function ours(dir, port, fps) {
