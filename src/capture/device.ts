@@ -70,11 +70,8 @@ function openNode(node: string, hooks: DeviceHooks): OpenCamera {
     const current = camera.getFormat();
     const formats = camera.formats().map(({ fourcc, sizes }: CameraFormat) => ({
       fourcc,
-      // Not every driver lists its sizes; the one in force is one of them.
-      sizes:
-        sizes.length === 0 && current.fourcc === fourcc
-          ? [{ width: current.width, height: current.height }]
-          : sizes.map(sizeOf),
+      // Not every driver lists its sizes: that of a video receiver is what its input sends, in any format. Asking for it shows the truth.
+      sizes: sizes.length === 0 ? [{ width: current.width, height: current.height }] : sizes.map(sizeOf),
     }));
     const usbId = usbIdOf(node, hooks.sysfs ?? '/sys');
     return {

@@ -88,6 +88,8 @@ export interface SyntheticOptions extends CommonOptions {
   targetSigma?: number;
   /** What targets do at the frame's borders. Default `bounce`. */
   borders?: 'bounce' | 'wrap';
+  /** Frames before the targets appear. Default 0. */
+  emptyFrames?: number;
 }
 
 /** Where a camera's frames come from: plain data, so that it can cross threads. */

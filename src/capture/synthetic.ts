@@ -110,6 +110,7 @@ export class SyntheticScene {
 
   truthAt(sequence: number): TargetTruth[] {
     const { width, height } = this;
+    if (sequence < this.settings.emptyFrames) return [];
     const truth: TargetTruth[] = [];
     for (let id = 0; id < this.targets.length; id++) {
       const target = this.targets[id]!;
@@ -123,7 +124,8 @@ export class SyntheticScene {
   /** Draws frame `sequence` into `out` (`width * height`): a Uint8Array for 8 bits, else a Uint16Array. */
   render(sequence: number, out: Uint8Array | Uint16Array): void {
     const { width, height, still, noise, contrast } = this;
-    const patches = this.targets.map((target) => this.addTarget(target, sequence));
+    const shown = sequence < this.settings.emptyFrames ? [] : this.targets;
+    const patches = shown.map((target) => this.addTarget(target, sequence));
     const top = 2 ** this.bits - 1;
     const mask = NOISE_TABLE - 1;
     const key = hash(this.settings.seed, 6, sequence, Math.floor(sequence / 2 ** 32));
@@ -244,10 +246,12 @@ function settle(options: SyntheticOptions): Settings {
     snr: options.snr ?? 6,
     targetSigma: options.targetSigma ?? 0.9,
     borders: options.borders ?? 'bounce',
+    emptyFrames: options.emptyFrames ?? 0,
   };
   for (const name of ['width', 'height'] as const) whole(name, settings[name], 8, 16384);
   whole('bits', bits, 8, 16);
   whole('seed', settings.seed, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+  whole('emptyFrames', settings.emptyFrames, 0, 1e6);
   whole('deadPixels', settings.deadPixels, 0, settings.width * settings.height);
   if (typeof settings.targets === 'number') whole('targets', settings.targets, 0, 10000);
   for (const name of ['noise', 'fixedPattern', 'backgroundContrast', 'baseLevel', 'snr'] as const) {

@@ -81,7 +81,7 @@ interface Stream {
 /**
  * A camera behind V4L2. It never gives up: closed, opening, streaming, stalled, lost, back-off, opening..., each step told with its
  * reason. A camera that is not there, or busy, is waited for, at the first start too; only what waiting cannot mend (no V4L2 device, no
- * profile that fits) is an error of the first `start`.
+ * profile that fits) is an error of the first `start`, where it stands in the way of its first attempt.
  *
  * The newest frame wins, whatever `rate` says: a camera does not wait. The size of the pictures stays that of the first start: when the
  * camera gives another one, `next()` throws `CAMERA_CHANGED`, and the source is to be made anew.
@@ -101,6 +101,7 @@ export class V4l2Source implements FrameSource {
   private state: CaptureState = 'closed';
   private wake: (() => void) | undefined;
   private failures = 0;
+  private waited = false;
   private lastSequence = -1;
   private failure: EdgeError | undefined;
   /** Why the last stream ended: there is a rest before the next attempt. */
@@ -188,7 +189,8 @@ export class V4l2Source implements FrameSource {
         error = ofCamera(cause, device);
       }
       if (!(error instanceof EdgeError)) throw error;
-      const first = this.info === undefined;
+      // One that was waited for may still be setting itself up, or be taken out again for the right one.
+      const first = this.info === undefined && !this.waited;
       if ((first && !PASSING.includes(error.code)) || error.code === 'CAMERA_CHANGED') {
         this.go('closed', error.message, error);
         this.failure = error;
@@ -203,6 +205,7 @@ export class V4l2Source implements FrameSource {
     // Looking for a device that is not there costs next to nothing.
     const most = absent ? ABSENT_MS : MAX_BACKOFF_MS;
     const ms = backoffMs(this.failures++, MIN_BACKOFF_MS, most, this.random);
+    this.waited = true;
     this.go('back-off', error.message, error);
     await this.clock.sleep(ms, this.signal);
   }

@@ -3,7 +3,13 @@ import { activationRange } from '../eval/activation-range.js';
 import { readDataset } from '../eval/dataset.js';
 import { evaluate } from '../eval/evaluate.js';
 import { comparePrecisions } from '../eval/precision.js';
-import { readSequences, runSequences, syntheticSequences } from '../eval/sequence-run.js';
+import {
+  readSequences,
+  runSequences,
+  type Sequence,
+  stillSequences,
+  syntheticSequences,
+} from '../eval/sequence-run.js';
 import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { PROVIDERS, type Provider } from '../types/provider.js';
@@ -19,6 +25,11 @@ interface EvalOptions {
   activations?: true;
   frames: number;
   synthetic?: number;
+  seed: number;
+  empty: number;
+  still?: number;
+  noise: number;
+  faintSearch: boolean;
   snr: number;
   egoMotion?: true;
   list?: string;
@@ -43,6 +54,20 @@ export function register(program: Command): void {
       numberOption(1, 1000, true),
     )
     .option('--snr <ratio>', 'with --synthetic: contrast of the targets over the noise', numberOption(0.1, 1000), 4)
+    .option('--seed <n>', 'with --synthetic: seed of the first scene', numberOption(0, 2 ** 31, true), 1)
+    .option(
+      '--empty <n>',
+      'with --synthetic: frames before the targets appear, 300 more follow',
+      numberOption(0, 100_000, true),
+      60,
+    )
+    .option(
+      '--still <n>',
+      'with --sequence: each picture of --data, target-free, as n frames of a camera that stands still',
+      numberOption(1, 1_000_000, true),
+    )
+    .option('--noise <counts>', 'with --still: fresh noise of each frame, standard deviation', numberOption(0, 1000), 2)
+    .option('--no-faint-search', 'with --sequence: as tracker.faintSearch: false')
     .option('--ego-motion', 'with --sequence: measure the motion of the camera and take it out')
     .option('--subpixel', 'measure positions on targets put into the target-free pictures of --data instead')
     .option('--compare', 'run the FP32 and the FP16 build over the same images, and tell how they differ')
@@ -118,15 +143,17 @@ async function sequences(options: EvalOptions, json: boolean): Promise<void> {
   if ((options.data === undefined) === (options.synthetic === undefined)) {
     throw usageError('with --sequence give one of --data and --synthetic', 'irst-edge eval --help');
   }
-  const list =
-    options.data === undefined
-      ? syntheticSequences({ width: 320, height: 256, frames: 300, snr: options.snr }, options.synthetic ?? 1)
-      : await readSequences(options.data, options.list);
+  const { data, empty, snr, still, noise } = options;
+  const scene = { width: 320, height: 256, frames: empty + 300, emptyFrames: empty, snr };
+  let list: Sequence[];
+  if (data === undefined) list = syntheticSequences(scene, options.synthetic ?? 1, options.seed);
+  else if (still === undefined) list = await readSequences(data, options.list);
+  else list = await stillSequences(data, still, noise, options.list);
   const progress = new ProgressLine(true);
   const report = await runSequences(list, {
     detector: detectorOptions(options),
     ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
-    tracker: { egoMotion: options.egoMotion === true },
+    tracker: { egoMotion: options.egoMotion === true, faintSearch: options.faintSearch },
     radius: options.radius,
     onProgress: (name, frames, done, all) => progress.show(`eval: ${name}, frame ${frames} (${done + 1}/${all})`),
   });
@@ -141,7 +168,7 @@ async function sequences(options: EvalOptions, json: boolean): Promise<void> {
     [
       `${r.sequences} sequences, ${r.frames} frames (${r.seconds.toFixed(0)} s), ${r.targets} targets; on a target within ${r.radius} px; threshold ${r.threshold}`,
       `track Pd ${number(r.trackPd, 4)} (single frames ${number(r.detectionPd, 4)}), targets ever found ${r.targetsFound}`,
-      `first alert after ${r.timeToAlert?.framesMedian ?? '-'} frames (median), ${r.timeToAlert?.framesP95 ?? '-'} (95 %)`,
+      `first alert after ${r.timeToAlert?.framesMedian ?? '-'} frames (median), ${r.timeToAlert?.framesP95 ?? '-'} (95 %); within ten ${number(r.foundWithinTen, 3)}`,
       `false tracks ${r.falseTracks} (${number(r.falseTracksPerHour, 1)} an hour), stationary ${r.stationaryTracks}; id switches ${r.idSwitches}`,
       `rms position error: tracks ${number(r.rmsSmoothed, 3)} px, single frames ${number(r.rmsRaw, 3)} px`,
       `tracker ${r.trackMs.p50.toFixed(3)} ms a frame (median), ${r.trackMs.p95.toFixed(3)} ms (95 %)`,

@@ -40,12 +40,12 @@ describe('the schema', () => {
       },
       tracker: {
         lowScore: 0.2,
-        dimScore: 0.2,
         confirmHits: 3,
         confirmFrames: 5,
         confirmStrongHits: 2,
         faintScore: 0.3,
         faintFrames: 10,
+        faintSearch: true,
         maxCoastFrames: 15,
         maxCoastSeconds: 1.5,
         startSpeed: 60,

@@ -689,12 +689,6 @@ const tracker = z
     lowScore: threshold
       .default(0.2)
       .describe('Score from which a detection continues a track (0 to 1); no higher than highScore in force.'),
-    dimScore: threshold
-      .default(0.2)
-      .describe(
-        'For faint targets seen by a camera that stands still (docs/tracking.md): score from which a detection as small as a point ' +
-          'continues a track too (0 to 1). As high as lowScore: only detections from lowScore on do.',
-      ),
     confirmHits: z
       .int()
       .min(1)
@@ -725,6 +719,12 @@ const tracker = z
       .max(100)
       .default(10)
       .describe('How many frames such a track has to prove itself (1 to 100).'),
+    faintSearch: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Whether moving points too faint for one frame are searched over many (docs/tracking.md). Pauses by itself while the camera moves.',
+      ),
     maxCoastFrames: z
       .int()
       .min(0)

@@ -2,14 +2,15 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { createSource } from '../capture/create-source.js';
-import type { SourceOptions, SyntheticOptions } from '../capture/options.js';
+import type { SyntheticOptions } from '../capture/options.js';
 import { SyntheticSource } from '../capture/synthetic.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { TrackerJob } from '../pipeline/messages.js';
 import { TargetFinder } from '../pipeline/target-finder.js';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
+import type { FrameSource } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
-import { readDataset } from './dataset.js';
+import { listImages, readDataset } from './dataset.js';
 import {
   reported,
   type SequenceCounts,
@@ -18,11 +19,12 @@ import {
   scoreSequences,
   type TruthPoint,
 } from './sequence.js';
+import { StillSource } from './still-source.js';
 
 /** Frames to follow, and where the targets are in each. */
 export interface Sequence {
   name: string;
-  source: SourceOptions;
+  open(): FrameSource;
   truth(frame: number): TruthPoint[];
 }
 
@@ -55,7 +57,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
   let size = '';
   try {
     for (const [index, sequence] of sequences.entries()) {
-      const source = createSource({ ...sequence.source, rate: 'fast' });
+      const source = sequence.open();
       const scorer = new SequenceScorer(options.radius);
       try {
         const info = await source.start(new AbortController().signal);
@@ -102,12 +104,27 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
 export function syntheticSequences(
   options: Omit<SyntheticOptions, 'kind' | 'rate' | 'seed'>,
   seeds: number,
+  firstSeed = 1,
 ): Sequence[] {
   return Array.from({ length: seeds }, (_, i) => {
-    const source: SyntheticOptions = { ...options, kind: 'synthetic', rate: 'fast', seed: i + 1 };
+    const source: SyntheticOptions = { ...options, kind: 'synthetic', rate: 'fast', seed: firstSeed + i };
     const scene = new SyntheticSource(source);
-    return { name: `synthetic seed ${i + 1}`, source, truth: (frame) => scene.truthAt(frame) };
+    return {
+      name: `synthetic seed ${source.seed}`,
+      open: () => createSource(source),
+      truth: (frame) => scene.truthAt(frame),
+    };
   });
+}
+
+/** Each picture of a folder as a steady camera would see it, `frames` times with fresh noise (standard deviation, counts of the picture). Without targets. */
+export async function stillSequences(dir: string, frames: number, noise: number, list?: string): Promise<Sequence[]> {
+  const images = await listImages(dir, list);
+  return images.map(({ name, path: file }, i) => ({
+    name,
+    open: () => new StillSource({ path: file, frames, noise, seed: i + 1 }),
+    truth: () => [],
+  }));
 }
 
 /**
@@ -122,7 +139,9 @@ export async function readSequences(dir: string, list?: string): Promise<Sequenc
     const images = await readDataset(dir, list);
     const truth = (frame: number) => (images[frame]?.truth ?? []).map((p, id) => ({ ...p, id }));
     const folder = path.dirname(images[0]!.path);
-    return [{ name: path.basename(dir), source: { kind: 'recording', path: folder, rate: 'fast' }, truth }];
+    return [
+      { name: path.basename(dir), open: () => createSource({ kind: 'recording', path: folder, rate: 'fast' }), truth },
+    ];
   }
   const folder = path.join(dir, 'videos');
   const files = await readdir(folder).catch((cause) => {
@@ -135,7 +154,7 @@ export async function readSequences(dir: string, list?: string): Promise<Sequenc
     if (frames === undefined || file === undefined) throw invalid(`${dir} has no video ${name} with boxes`);
     return {
       name,
-      source: { kind: 'ffmpeg', input: path.join(folder, file), rate: 'fast' },
+      open: () => createSource({ kind: 'ffmpeg', input: path.join(folder, file), rate: 'fast' }),
       truth: (frame: number) => (frames[frame] ?? []).map(([x, y], id) => ({ x, y, id })),
     };
   });

@@ -62,6 +62,8 @@ export interface SequenceScore {
   /** The same of the single frames' detections; null where none were given. */
   detectionPd: number | null;
   falseDetectionsPerFrame: number | null;
+  /** Share of all targets that had an alert within ten frames of their first one. */
+  foundWithinTen: number | null;
   timeToAlert: {
     framesMedian: number;
     framesP95: number;
@@ -250,6 +252,7 @@ export function scoreSequences(all: readonly SequenceCounts[]): SequenceScore {
     trackPd: share(sum('trackedFrames'), sum('targetFrames')),
     detectionPd: share(sum('detectedTargets'), sum('comparedTargets')),
     falseDetectionsPerFrame: share(sum('falseDetections'), sum('comparedFrames')),
+    foundWithinTen: share(frames.filter((n) => n <= 10).length, sum('targets')),
     timeToAlert:
       frames.length === 0
         ? null

@@ -28,6 +28,8 @@ export interface CameraJob {
 export interface TrackerJob extends Partial<Omit<TrackerOptions, 'width' | 'height' | 'clutter'>> {
   /** Measure the camera's own motion between frames and take it out. Default false. */
   egoMotion?: boolean;
+  /** Search moving points over many frames that are too faint for one. Default true. */
+  faintSearch?: boolean;
   /** What stands still for so long is stationary, s; 0: nothing is. */
   stationarySeconds?: number;
 }

@@ -1,9 +1,10 @@
-import { Decoder } from '../decode/decoder.js';
+import { Decoder, type DecoderInput } from '../decode/decoder.js';
 import type { Detector } from '../detect/detector.js';
 import { CLUTTER_DEFAULTS } from '../track/clutter.js';
 import { EgoMotion } from '../track/ego-motion.js';
+import { FaintSearch } from '../track/faint-search.js';
 import { TRACKER_DEFAULTS, Tracker } from '../track/tracker.js';
-import type { Detection } from '../types/detection.js';
+import { type Detection, HEAT_STRIDE } from '../types/detection.js';
 import type { Frame, SourceInfo } from '../types/frame.js';
 import type { TrackUpdate } from '../types/track.js';
 import type { StageTimings, TrackerJob } from './messages.js';
@@ -17,14 +18,14 @@ export interface Found {
 }
 
 /**
- * One frame after the other to detections and tracks. Decodes down to the tracker's dim score, because weak detections may
- * continue a track; only those at or above the threshold are reported, and only those begin one.
+ * One frame after the other to detections and tracks. Decodes down to the tracker's low score, because weak detections may
+ * continue a track; only those at or above the threshold are reported.
  */
 export class TargetFinder {
-  private low = 1;
-  private floor = 1;
+  private low = Number.NaN;
   private decoder!: Decoder;
   private readonly ego: EgoMotion | undefined;
+  private readonly search: FaintSearch | undefined;
   private readonly tracker: Tracker;
   private trackerThreshold: number;
 
@@ -36,6 +37,7 @@ export class TargetFinder {
   ) {
     this.lowerTo(threshold);
     this.ego = job.egoMotion ? new EgoMotion() : undefined;
+    this.search = (job.faintSearch ?? true) ? new FaintSearch(size.width, size.height) : undefined;
     this.tracker = this.createTracker(threshold);
     this.trackerThreshold = threshold;
   }
@@ -54,7 +56,14 @@ export class TargetFinder {
     }
     const { sequence, captureMonotonicNs } = frame;
     const shift = this.ego?.estimate(frame);
-    const tracks = this.tracker.update({ sequence, captureMonotonicNs, detections, ...(shift && { shift }) });
+    const sure = this.search?.update(frame).map((d) => ({ ...d, score: scoreAt(maps, d) }));
+    const tracks = this.tracker.update({
+      sequence,
+      captureMonotonicNs,
+      detections,
+      ...(sure && { sure }),
+      ...(shift && { shift }),
+    });
     timings.decode = decoded - start;
     timings.track = performance.now() - decoded;
     timings.total = Number(process.hrtime.bigint() - captureMonotonicNs) / 1e6;
@@ -71,19 +80,17 @@ export class TargetFinder {
     return { detections: [], tracks, invalidCells: 0, timings };
   }
 
-  /** Decodes down to the dim score, or to the threshold where that is lower still. */
+  /** Decodes down to the low score, or to the threshold where that is lower still. */
   private lowerTo(threshold: number): void {
-    const { lowScore = TRACKER_DEFAULTS.lowScore, dimScore = TRACKER_DEFAULTS.dimScore } = this.job;
-    this.low = Math.min(lowScore, threshold);
-    const floor = Math.min(dimScore, this.low);
-    if (floor === this.floor) return;
-    this.floor = floor;
+    const low = Math.min(this.job.lowScore ?? TRACKER_DEFAULTS.lowScore, threshold);
+    if (low === this.low) return;
+    this.low = low;
     const { biasX = 0, biasY = 0 } = this.detector.manifest.decode;
-    this.decoder = new Decoder({ threshold: floor, biasX, biasY });
+    this.decoder = new Decoder({ threshold: low, biasX, biasY });
   }
 
   private createTracker(threshold: number): Tracker {
-    const { egoMotion: _, stationarySeconds, ...options } = this.job;
+    const { egoMotion: _, faintSearch: __, stationarySeconds, ...options } = this.job;
     const learnSeconds = stationarySeconds ?? CLUTTER_DEFAULTS.learnSeconds;
     const highScore = options.highScore ?? threshold;
     return new Tracker({
@@ -94,4 +101,18 @@ export class TargetFinder {
       clutter: learnSeconds > 0 ? { ...CLUTTER_DEFAULTS, learnSeconds } : null,
     });
   }
+}
+
+/** The heat map's highest value within a cell of a place, 0..1: what the network makes of it in this frame alone. */
+function scoreAt({ heat, rows, cols }: DecoderInput, { x, y }: Detection): number {
+  const u = Math.round((x + 0.5) / HEAT_STRIDE - 0.5);
+  const v = Math.round((y + 0.5) / HEAT_STRIDE - 0.5);
+  let score = 0;
+  for (let row = Math.max(0, v - 1); row <= Math.min(rows - 1, v + 1); row++) {
+    for (let col = Math.max(0, u - 1); col <= Math.min(cols - 1, u + 1); col++) {
+      const value = heat[row * cols + col]!;
+      if (value > score) score = Math.min(1, value);
+    }
+  }
+  return score;
 }

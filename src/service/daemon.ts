@@ -36,6 +36,8 @@ const STOP_STARTING_MS = 1500;
 /** All of a stop. */
 const STOP_MS = 1900;
 const FLUSH_MS = 700;
+/** A camera that is waited for in vain is mentioned again after so long. */
+const SAME_WAIT_EVERY_MS = 600_000;
 const OUTBOX_STOP_MS = 200;
 const STATUS_EVERY_MS = 5000;
 const STATS_EVERY_MS = 10_000;
@@ -430,11 +432,17 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       if (camera.threshold !== undefined) this.commands?.tell('threshold', id, camera.threshold);
       this.publishStatus();
     });
+    let waiting: { code: string | undefined; until: number } | undefined;
     camera.on('capture', ({ from, to, reason, code, hint }) => {
       const well = code === undefined;
-      // A camera that is waited for says so once a step; the attempts themselves are for who looks closely.
-      log[to === 'opening' ? 'debug' : well ? 'info' : 'warn']({ from, to, ...(!well && { code, hint }) }, reason);
-      if (to !== 'opening') reporter.state();
+      const now = performance.now();
+      // A camera that is waited for says so once, and again after some time; the attempts themselves are for who looks closely.
+      const again = to === 'back-off' && waiting !== undefined && waiting.code === code && now < waiting.until;
+      if (to === 'back-off' && !again) waiting = { code, until: now + SAME_WAIT_EVERY_MS };
+      if (to === 'streaming') waiting = undefined;
+      const level = to === 'opening' || again ? 'debug' : well ? 'info' : 'warn';
+      log[level]({ from, to, ...(!well && { code, hint }) }, reason);
+      if (to !== 'opening' && !again) reporter.state();
     });
     camera.on('provider', (change) => {
       const { kind, provider, message, code, hint } = change;

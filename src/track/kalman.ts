@@ -9,9 +9,9 @@ export class ConstantVelocityFilter {
   /** Row by row, 4x4. */
   readonly covariance: Float64Array;
 
-  /** At rest at (x, y); position variances in px^2, `velocityVariance` in (px/s)^2 for either axis. */
-  constructor(x: number, y: number, varianceX: number, varianceY: number, velocityVariance: number) {
-    this.state = Float64Array.of(x, y, 0, 0);
+  /** At (x, y), at rest unless told otherwise; position variances in px^2, `velocityVariance` in (px/s)^2 for either axis. */
+  constructor(x: number, y: number, varianceX: number, varianceY: number, velocityVariance: number, vx = 0, vy = 0) {
+    this.state = Float64Array.of(x, y, vx, vy);
     this.covariance = new Float64Array(16);
     this.covariance[0] = varianceX;
     this.covariance[5] = varianceY;

@@ -26,6 +26,12 @@ function make(options: Partial<TrackerOptions> = {}) {
       k++;
       return update;
     },
+    /** The next frame with what a search over many frames is sure of. */
+    update(detections: Detection[], found: Detection[] = []): TrackUpdate {
+      const sequence = k++;
+      const sure = found.map((d) => ({ ...d, vx: 30, vy: 0, sigmaV: 5 }));
+      return tracker.update({ sequence, captureMonotonicNs: frameTime(sequence, FPS), detections, sure });
+    },
   };
 }
 const shown = (u: TrackUpdate): Track[] => [...u.started, ...u.updated];
@@ -461,54 +467,26 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
     expect(share(mean, clutter, { faintScore: null })).toBeLessThan(0.8);
   });
 
-  describe('dim ones, far below the low score', () => {
-    const dimOptions = { ...threshold, dimScore: 0.08, faintScore: 0.1 };
-    /** As a detector gives them at a low floor: 15 a frame, 0.05 and more, exponentially rarer. */
-    const dim = (r: ReturnType<typeof dice>): Detection =>
-      detection(WIDTH * r.uniform(), HEIGHT * r.uniform(), {
-        sigmaX: 0.3,
-        sigmaY: 0.3,
-        score: 0.05 - 0.02 * Math.log(1 - r.uniform()),
-      });
-    const found = (extent: number, runs: number): number => {
-      let inTime = 0;
-      for (let run = 0; run < runs; run++) {
-        const r = dice(11 * run + 3);
-        const { next } = make(dimOptions);
-        for (let k = 0; k < 10; k++) {
-          const [x, y] = [320 + 0.8 * k, 256 - 0.5 * k];
-          const seen = Array.from({ length: r.poisson(15) }, () => dim(r));
-          const at = detection(x + 0.3 * r.normal(), y + 0.3 * r.normal(), {
-            score: 0.12 + 0.05 * r.uniform(),
-            extent,
-          });
-          if (r.uniform() < 0.85) seen.push(at);
-          if (shown(next(seen)).some((t) => Math.hypot(t.x - x, t.y - y) < 3)) {
-            inTime++;
-            break;
-          }
-        }
-      }
-      return inTime / runs;
-    };
-
-    test('a point that moves is mostly confirmed within ten frames; what is as faint and wide never is', () => {
-      expect(found(0.9, 60)).toBeGreaterThan(0.7);
-      expect(found(4, 60)).toBe(0);
+  describe('what a search over many frames is sure of', () => {
+    test('begins a confirmed track at once, and continues it, whatever its score', () => {
+      const { tracker, update } = make(threshold);
+      const at = (k: number) => update([], [detection(100 + k, 100, { score: 0.02 })]);
+      expect(at(0).started).toMatchObject([{ state: 'confirmed', x: 100 }]);
+      for (let k = 1; k < 20; k++) expect(at(k).updated).toHaveLength(1);
+      expect(tracker.counters()).toMatchObject({ confirmed: 1, confirmedFaint: 1, sureMatched: 19 });
     });
 
-    test('are not looked at unless asked for', () => {
-      const { next, tracker } = make(threshold);
-      for (let k = 0; k < 30; k++) next([detection(100 + k, 100, { score: 0.15 })]);
-      expect(tracker.counters()).toMatchObject({ belowLow: 30, tentativeStarted: 0 });
+    test('confirms the tentative track that it falls on', () => {
+      const { tracker, update } = make(threshold);
+      update([detection(100, 100, { score: 0.4 })]);
+      expect(update([], [detection(100.5, 100, { score: 0.1 })]).started).toHaveLength(1);
+      expect(tracker.counters()).toMatchObject({ tentativeStarted: 1, confirmed: 1 });
     });
 
-    test('alone they are never confirmed', () => {
-      const r = dice(12);
-      const { next, tracker } = make(dimOptions);
-      for (let k = 0; k < 60 * FPS; k++) next(Array.from({ length: r.poisson(15) }, () => dim(r)));
-      expect(tracker.counters().tentativeStarted).toBeGreaterThan(100);
-      expect(tracker.counters().confirmed).toBe(0);
+    test('is no second track beside the one that has a detection', () => {
+      const { tracker, update } = make(threshold);
+      for (let k = 0; k < 10; k++) update([detection(100 + k, 100)], [detection(100.4 + k, 100.3, { score: 0.9 })]);
+      expect(tracker.counters()).toMatchObject({ confirmed: 1, following: 1 });
     });
   });
 

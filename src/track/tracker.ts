@@ -21,19 +21,13 @@ export interface TrackerOptions {
   highScore: number;
   /** Weaker ones, down to this score, only continue tracks. */
   lowScore: number;
-  /**
-   * Below that, down to this score, only detections as small as a point's (`dimExtent`, px) are looked at, as weak ones: at such scores
-   * what is wide is the background. At most `lowScore`.
-   */
-  dimScore: number;
-  dimExtent: number;
   /** Confirmed with `confirmHits` detections within the first `confirmFrames` processed frames ("M of N"), ... */
   confirmHits: number;
   confirmFrames: number;
   /** ... of which so many strong, the first one counted. */
   confirmStrongHits: number;
   /**
-   * Faint targets that persist: detections from this score on begin tracks too, wide ones from 0.3 on. Within `faintFrames` processed
+   * Faint targets that persist: detections from this score on begin tracks too. Within `faintFrames` processed
    * frames a track is also confirmed when it has `confirmHits` detections, moves, and its log-likelihood ratio (`track-score.ts`) says target. One that
    * stands still needs strong detections: what repeats in its place is mostly clutter. Null: not at all.
    */
@@ -74,8 +68,6 @@ export interface TrackerOptions {
 export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>> = {
   highScore: 0.5,
   lowScore: 0.2,
-  dimScore: 0.2,
-  dimExtent: 2.2,
   confirmHits: 3,
   confirmFrames: 5,
   confirmStrongHits: 2,
@@ -101,8 +93,13 @@ export interface TrackerInput {
   sequence: number;
   /** Capture time, CLOCK_MONOTONIC, ns: the tracker's only clock. */
   captureMonotonicNs: bigint;
-  /** All detections down to `dimScore`. */
+  /** All detections down to `lowScore`. */
   detections: readonly Detection[];
+  /**
+   * Where targets are in this frame that a search over many frames is sure of (`FaintSearch`), whatever their scores: they continue
+   * tracks that have no detection, and begin confirmed ones.
+   */
+  sure?: readonly SureDetection[];
   /** Motion of the scene since the previous frame given to the tracker, if it is estimated. */
   shift?: SceneShift;
   /**
@@ -110,6 +107,15 @@ export interface TrackerInput {
    * looked at. A track outlives at most `MAX_HELD_SECONDS` of such frames in a row.
    */
   held?: boolean;
+}
+
+/** Where a target is that a search over many frames found, and how it moves. */
+export interface SureDetection extends Detection {
+  /** px/s. */
+  vx: number;
+  vy: number;
+  /** Standard error per axis, px/s. */
+  sigmaV: number;
 }
 
 /** A track whose target was not looked for is kept for so long, s, and then for as long as it may coast. */
@@ -127,15 +133,17 @@ export interface TrackerCounters {
   weakMatched: number;
   /** Detections that started a track: strong ones, and with `faintScore` weaker ones. */
   tentativeStarted: number;
-  /** Detections left alone: weak ones without a track; below `dimScore`, or below `lowScore` and wide; not finite; beyond `maxDetections`; a second peak of a target. */
+  /** Detections left alone: weak ones without a track; below `lowScore`; not finite; beyond `maxDetections`; a second peak of a target. */
   weakUnmatched: number;
   belowLow: number;
   invalid: number;
   overflow: number;
   tooClose: number;
   confirmed: number;
-  /** Of these: by their log-likelihood ratio, where M of N was not met. */
+  /** Of these: by their log-likelihood ratio where M of N was not met, or by a search over many frames. */
   confirmedFaint: number;
+  /** Detections of such a search that continued a track. */
+  sureMatched: number;
   /** Tentative tracks given up, mostly for missing M of N. */
   unconfirmed: number;
   /** Tracks not started, or given up, because `maxTracks` was reached. */
@@ -179,9 +187,6 @@ interface Live {
   confirmedAt: TrackMoment | null;
   stationary: boolean;
   sensorFixed: boolean;
-  /** Where it began, carried along with the scene, px. */
-  startX: number;
-  startY: number;
 }
 
 /**
@@ -191,13 +196,6 @@ interface Live {
 const MISS_COST = 22.1;
 /** What the optics and the pixels make of a point: extents up to this one, px, say nothing of the target's size. */
 const POINT_EXTENT = 1;
-/** Faint detections wider than a point begin tracks from this score on. */
-const WIDE_START = 0.3;
-/**
- * A track of faint detections alone, none of them from `WIDE_START` on, must have gone so far from where it began, px: the position of a
- * faint alarm that stands still may jump by two, and looks like a speed for a few frames.
- */
-const DIM_WAY = 2.5;
 /** Shares of false alarms confirmed, and of targets given up, in the sequential test of faint tracks. */
 const FALSE_SHARE = 1e-6;
 const MISSED_SHARE = 1e-3;
@@ -249,6 +247,7 @@ export class Tracker {
     tooClose: 0,
     confirmed: 0,
     confirmedFaint: 0,
+    sureMatched: 0,
     unconfirmed: 0,
     refused: 0,
     displaced: 0,
@@ -292,17 +291,28 @@ export class Tracker {
     const freeStrong = this.match(strong, true, moment);
     const freeWeak = this.match(weak, false, moment);
     const { faintScore } = this.options;
-    const mayStart = (d: Detection) =>
-      faintScore !== null && d.score >= faintScore && (d.score >= WIDE_START || d.extent <= this.options.dimExtent);
-    const faint = freeWeak.filter(mayStart);
+    const faint = freeWeak.filter((d) => faintScore !== null && d.score >= faintScore);
     counts.weakUnmatched += freeWeak.length - faint.length;
     let explained = 0;
     for (const t of this.live) if (t.detection !== null && t.state !== 'tentative') explained++;
     this.density.observe(strong.length + weak.length - explained);
+    const sure = input.sure ?? [];
+    const unmatched = new Set<Detection>(this.match(sure, false, moment));
+    const freeSure = sure.filter((d) => unmatched.has(d));
+    counts.sureMatched += sure.length - freeSure.length;
+    for (const track of this.live) {
+      if (track.state === 'tentative' && sure.some((d) => d === track.detection)) {
+        this.confirmFaint(track, moment);
+      }
+    }
     this.settle(moment, update, dt, input.shift);
     // Best first: of two peaks of one target, the better one starts the track.
     const free = [...freeStrong, ...faint].sort((a, b) => b.score - a.score);
     for (const detection of free) this.start(detection, moment, update);
+    for (const detection of freeSure) {
+      const track = this.start(detection, moment, update, detection);
+      if (track !== undefined) this.confirmFaint(track, moment);
+    }
     for (const track of this.live) {
       if (track.state === 'tentative') continue;
       (track.confirmedAt === moment ? update.started : update.updated).push(snapshot(track));
@@ -377,8 +387,6 @@ export class Tracker {
       track.filter.predict(dt, this.options.processNoise);
       if (shift === undefined || track.sensorFixed) continue;
       track.filter.translate(shift.dx, shift.dy, shift.sigma ** 2);
-      track.startX += shift.dx;
-      track.startY += shift.dy;
     }
     if (shift === undefined) return;
     if (!this.usesShift) {
@@ -412,7 +420,7 @@ export class Tracker {
   }
 
   private sort(detections: readonly Detection[]): { strong: Detection[]; weak: Detection[] } {
-    const { highScore, lowScore, dimScore, dimExtent, maxDetections } = this.options;
+    const { highScore, lowScore, maxDetections } = this.options;
     const { counts } = this;
     let usable = detections.filter((d) => {
       const valid =
@@ -420,10 +428,9 @@ export class Tracker {
         Number.isFinite(d.sigmaX + d.sigmaY + d.extent) &&
         d.sigmaX >= 0 &&
         d.sigmaY >= 0;
-      const enough = d.score >= lowScore || (d.score >= dimScore && d.extent <= dimExtent);
       if (!valid) counts.invalid++;
-      else if (!enough) counts.belowLow++;
-      return valid && enough;
+      else if (d.score < lowScore) counts.belowLow++;
+      return valid && d.score >= lowScore;
     });
     if (usable.length > maxDetections) {
       counts.overflow += usable.length - maxDetections;
@@ -547,9 +554,8 @@ export class Tracker {
         return true;
       }
       const likely = faintScore !== null && track.hits >= confirmHits && track.llr >= CONFIRM_SCORE;
-      if (likely && !this.slow(track, 0, 0) && this.hasLeft(track)) {
-        this.counts.confirmedFaint++;
-        this.confirm(track, moment);
+      if (likely && !this.slow(track, 0, 0)) {
+        this.confirmFaint(track, moment);
         return true;
       }
       const framesLeft = confirmFrames - track.age;
@@ -559,6 +565,11 @@ export class Tracker {
       this.counts.unconfirmed++;
       return false;
     });
+  }
+
+  private confirmFaint(track: Live, moment: TrackMoment): void {
+    this.counts.confirmedFaint++;
+    this.confirm(track, moment);
   }
 
   private confirm(track: Live, moment: TrackMoment): void {
@@ -595,30 +606,33 @@ export class Tracker {
     return Math.hypot(s[2]! + vx, s[3]! + vy) <= allowed;
   }
 
-  private hasLeft({ topScore, filter, startX, startY }: Live): boolean {
-    return topScore >= WIDE_START || Math.hypot(filter.state[0]! - startX, filter.state[1]! - startY) >= DIM_WAY;
-  }
-
   private placeOf(x: number, y: number): 'sensor' | 'scene' | 'both' | null {
     const sensor = this.sensorMap?.marked(x, y) ?? false;
     const scene = this.usesShift && (this.sceneMap?.marked(x - this.originX, y - this.originY) ?? false);
     return sensor ? (scene ? 'both' : 'sensor') : scene ? 'scene' : null;
   }
 
-  private start(detection: Detection, moment: TrackMoment, update: TrackUpdate): void {
+  /** The track that this detection begins, if it may. */
+  private start(
+    detection: Detection,
+    moment: TrackMoment,
+    update: TrackUpdate,
+    motion?: SureDetection,
+  ): Live | undefined {
     const { minSeparation, separationExtents, maxTracks, startSpeed, confirmHits, confirmStrongHits } = this.options;
     const { x, y } = detection;
     const near = (t: Live) =>
       Math.hypot(t.filter.state[0]! - x, t.filter.state[1]! - y) <
       Math.max(minSeparation, separationExtents * Math.max(t.extent, detection.extent));
-    if (this.live.some((t) => t.detection !== null && near(t))) {
+    // What lies just outside the gate of a track is that track's own outlier, if a search over many frames says that there is a target.
+    if (this.live.some((t) => (t.detection !== null || motion !== undefined) && near(t))) {
       this.counts.tooClose++;
-      return;
+      return undefined;
     }
     const place = this.placeOf(x, y);
     if (this.live.length >= maxTracks && !this.makeRoom(place === null ? detection.score : 0, update)) {
       this.counts.refused++;
-      return;
+      return undefined;
     }
     const track: Live = {
       id: this.nextId++,
@@ -628,7 +642,9 @@ export class Tracker {
         y,
         this.variance(detection, 'sigmaX'),
         this.variance(detection, 'sigmaY'),
-        startSpeed ** 2,
+        (motion?.sigmaV ?? startSpeed) ** 2,
+        motion?.vx,
+        motion?.vy,
       ),
       score: detection.score,
       topScore: detection.score,
@@ -646,12 +662,11 @@ export class Tracker {
       confirmedAt: null,
       stationary: place !== null,
       sensorFixed: this.usesShift && place === 'sensor',
-      startX: x,
-      startY: y,
     };
     this.counts.tentativeStarted++;
     if (confirmHits <= 1 && confirmStrongHits <= track.strongHits) this.confirm(track, moment);
     this.live.push(track);
+    return track;
   }
 
   /**

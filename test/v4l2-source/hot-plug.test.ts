@@ -20,6 +20,26 @@ test('a camera that is not there at the start is waited for', async () => {
   expect(it.sleeps).toEqual([250, 500, 500, 500]);
 });
 
+test('one that comes late and does not fit is waited for too: the right one may take its place', async () => {
+  it = new FakeSource({}, { profile: 'generic-grey' });
+  it.present = false;
+  it.onSleep = (attempt) => {
+    it.present = attempt >= 2;
+    if (attempt === 5) void it.stop();
+  };
+  await expect(it.start()).rejects.toMatchObject({ code: 'SOURCE_STOPPED' });
+  const codes = it.steps.filter(({ to }) => to === 'back-off').map(({ code }) => code);
+  expect(codes.slice(0, 2)).toEqual(['CAMERA_NOT_FOUND', 'CAMERA_NOT_FOUND']);
+  expect(codes.slice(2, 5)).toEqual(['PROFILE_UNFIT', 'PROFILE_UNFIT', 'PROFILE_UNFIT']);
+});
+
+test('a driver that lists no sizes, and is set to another format, is asked for the size that it is set to', async () => {
+  const formats = ['GREY', 'Y16 '].map((fourcc) => ({ fourcc, sizes: [{ width: 16, height: 8 }] }));
+  it = new FakeSource({ formats }, { profile: 'generic-y16' });
+  it.fake.fail('VIDIOC_ENUM_FRAMESIZES', constants.errno.EINVAL, 2);
+  expect(await it.start()).toMatchObject({ width: 16, height: 8, profile: 'generic-y16' });
+});
+
 test('unplugged: lost, waited for, and streaming again with numbers that go on', async () => {
   it = await FakeSource.started();
   await it.frame();

@@ -17,10 +17,13 @@ await new Promise((resolve, reject) => {
   socket.onerror = reject;
 });
 let id = 0;
+let attached = false;
 const send = (method, params = {}) => socket.send(JSON.stringify({ id: ++id, method, params }));
 socket.onmessage = async ({ data }) => {
   const { method, params } = JSON.parse(data);
-  if (method !== 'NodeWorker.attachedToWorker') return;
+  // Once: another worker may take the place of the one that dies of it.
+  if (method !== 'NodeWorker.attachedToWorker' || attached) return;
+  attached = true;
   const message = JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } });
   send('NodeWorker.sendMessageToWorker', { sessionId: params.sessionId, message });
   // What it evaluates may never answer.

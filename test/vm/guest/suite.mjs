@@ -67,6 +67,9 @@ export async function booted(more = {}) {
 let failures = 0;
 const only = process.env.VM_ONLY ? new RegExp(process.env.VM_ONLY) : undefined;
 
+/** What a failed check's report tells besides its error; a suite sets it. */
+export const failure = { context: async () => '' };
+
 /** One check. `body` returns figures for the report; what it throws is why it failed. */
 export async function check(name, limitSeconds, body) {
   if (only && !only.test(name)) return undefined;
@@ -85,7 +88,8 @@ export async function check(name, limitSeconds, body) {
   } catch (error) {
     failures++;
     const why = String(error?.stack ?? error).slice(0, 6000);
-    tell({ type: 'check', name, ok: false, seconds: seconds(), why });
+    const context = await failure.context().catch((reason) => `no context: ${reason}`);
+    tell({ type: 'check', name, ok: false, seconds: seconds(), why: `${why}\n${context}`.trimEnd() });
     return false;
   } finally {
     timer.abort();

@@ -1,0 +1,290 @@
+/**
+ * Single frames to small maxima: a filter matched to point targets, what stands still taken out, noise measured where it is.
+ */
+
+/** The picture that is searched; `Frame` is one. */
+export interface SearchedFrame {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array | Uint16Array;
+}
+
+/** A local maximum of the filtered frame. Coordinates as of a detection. */
+export interface FaintPoint {
+  x: number;
+  y: number;
+  /** Height over the local noise of the filtered frame: the signal-to-noise ratio of a matched filter. */
+  amplitude: number;
+}
+
+/** Taps of the smoothing filter, from the middle on: a Gaussian of 1 px, close to what optics and pixels make of a point. */
+const TAPS = [0, 1, 2, 3].map((k) => Math.exp(-(k * k) / 2));
+const TAP_SUM = TAPS[0]! + 2 * (TAPS[1]! + TAPS[2]! + TAPS[3]!);
+const [K0, K1, K2, K3] = TAPS.map((t) => t / TAP_SUM) as [number, number, number, number];
+/** The local level is the mean of a square of this radius, px. */
+const LEVEL_RADIUS = 5;
+const LEVEL_SIDE = 2 * LEVEL_RADIUS + 1;
+/** Nearer to the border than this, px, there are no neighbours to be a maximum of. */
+const BORDER = 2;
+/** Noise is measured in squares of this side, px. */
+const BLOCK_BITS = 4;
+const BLOCK = 1 << BLOCK_BITS;
+/** From mean absolute deviation to standard deviation, of Gaussian noise. */
+const MEAN_TO_SIGMA = Math.sqrt(Math.PI / 2);
+/** Frames over which the noise of a block is averaged. */
+const NOISE_FRAMES = 16;
+/** Frames over which the still picture is averaged: long against the time that a target stays on a pixel. */
+const STILL_FRAMES = 64;
+/** From so many frames on the still picture is known well enough to be taken out. Nothing is found before. */
+const STILL_AFTER = 20;
+/**
+ * A square is restless where what is left without the still picture is larger than the change from frame to frame by this factor: clouds, waves,
+ * foliage, a camera that moves. Nothing is found there, and its still picture is learnt anew, over few frames.
+ */
+const RESTLESS = 1.25;
+const RESTLESS_FRAMES = 8;
+/** With more of them than this share the camera moves, and nothing is found at all. */
+const MOST_RESTLESS = 0.15;
+/** A pixel's variance is averaged over many frames, and a change counts with no more than so many times the noise: a target that passes is no noise. */
+const PIXEL_SHARE = 1 / 128;
+const MOST_CHANGE = 3;
+/** Of a point the two curvatures are alike: largest ratio. Along edges maxima wander. */
+const MOST_RATIO = 4;
+/** Least noise of the filtered frame, counts: that of rounding to whole counts. */
+const LEAST_NOISE = 0.08;
+
+/** One instance a camera; every frame in order, all of one size. */
+export class FaintFilter {
+  private readonly padded: Float32Array;
+  private readonly stride: number;
+  private readonly rows: Float32Array;
+  private readonly sums: Float32Array;
+  private readonly column: Float64Array;
+  private readonly filtered: Float32Array;
+  private readonly previous: Float32Array;
+  private readonly still: Float32Array;
+  private readonly variance: Float32Array;
+  /** Of each square: of what is left without the still picture, and of the change from frame to frame, as standard deviations. */
+  private readonly noise: Float32Array;
+  private readonly change: Float32Array;
+  private readonly restless: Uint8Array;
+  private readonly across: number;
+  private seen = 0;
+  /** Squares in which nothing was looked for in the last frame. */
+  restlessBlocks = 0;
+
+  constructor(
+    private readonly width: number,
+    private readonly height: number,
+  ) {
+    const n = width * height;
+    const lines = height + 2 * LEVEL_RADIUS;
+    this.stride = width + 2 * LEVEL_RADIUS;
+    this.padded = new Float32Array(this.stride * lines);
+    this.rows = new Float32Array(width * lines);
+    this.sums = new Float32Array(width * lines);
+    // Sums of counts: whole numbers, exact.
+    this.column = new Float64Array(width);
+    this.filtered = new Float32Array(n);
+    this.previous = new Float32Array(n);
+    this.still = new Float32Array(n);
+    this.variance = new Float32Array(n);
+    this.across = Math.ceil(width / BLOCK);
+    this.noise = new Float32Array(this.across * Math.ceil(height / BLOCK));
+    this.change = new Float32Array(this.noise.length);
+    this.restless = new Uint8Array(this.noise.length);
+  }
+
+  private get settled(): boolean {
+    return this.seen >= STILL_AFTER;
+  }
+
+  /** Maxima of at least `least` times the noise, the highest `most` of them. */
+  run({ data }: SearchedFrame, least: number, most: number): FaintPoint[] {
+    this.pad(data);
+    this.convolve();
+    this.settle();
+    if (!this.settled) return [];
+    if (this.markRestless() > MOST_RESTLESS * this.restless.length) return [];
+    const found = this.maxima(least);
+    if (found.length > most) {
+      found.sort((a, b) => b.amplitude - a.amplitude);
+      found.length = most;
+    }
+    return found;
+  }
+
+  /** The frame as floats with a mirrored rim, which the filters reach into. */
+  private pad(data: Uint8Array | Uint16Array): void {
+    const { width, height, padded, stride } = this;
+    for (let y = 0; y < height; y++) {
+      const from = y * width;
+      const to = (y + LEVEL_RADIUS) * stride + LEVEL_RADIUS;
+      for (let x = 0; x < width; x++) padded[to + x] = data[from + x]!;
+      for (let k = 1; k <= LEVEL_RADIUS; k++) {
+        padded[to - k] = data[from + Math.min(k, width - 1)]!;
+        padded[to + width - 1 + k] = data[from + Math.max(0, width - 1 - k)]!;
+      }
+    }
+    for (let k = 1; k <= LEVEL_RADIUS; k++) {
+      const top = LEVEL_RADIUS + Math.min(k, height - 1);
+      const bottom = LEVEL_RADIUS + Math.max(0, height - 1 - k);
+      padded.copyWithin((LEVEL_RADIUS - k) * stride, top * stride, (top + 1) * stride);
+      padded.copyWithin((LEVEL_RADIUS + height - 1 + k) * stride, bottom * stride, (bottom + 1) * stride);
+    }
+  }
+
+  /** `filtered` = smoothed - local level. */
+  private convolve(): void {
+    const { width, height, padded, stride, rows, sums, column, filtered } = this;
+    const lines = height + 2 * LEVEL_RADIUS;
+    for (let y = 0; y < lines; y++) {
+      const line = y * stride;
+      const to = y * width;
+      let sum = 0;
+      for (let x = 0; x < LEVEL_SIDE - 1; x++) sum += padded[line + x]!;
+      for (let x = 0, i = line + LEVEL_RADIUS; x < width; x++, i++) {
+        sum += padded[i + LEVEL_RADIUS]!;
+        sums[to + x] = sum;
+        sum -= padded[i - LEVEL_RADIUS]!;
+        rows[to + x] =
+          K0 * padded[i]! +
+          K1 * (padded[i - 1]! + padded[i + 1]!) +
+          K2 * (padded[i - 2]! + padded[i + 2]!) +
+          K3 * (padded[i - 3]! + padded[i + 3]!);
+      }
+    }
+    const share = 1 / (LEVEL_SIDE * LEVEL_SIDE);
+    const w1 = width;
+    const w2 = 2 * width;
+    const w3 = 3 * width;
+    const far = LEVEL_RADIUS * width;
+    column.fill(0);
+    for (let y = 0; y < LEVEL_SIDE - 1; y++) {
+      for (let x = 0; x < width; x++) column[x]! += sums[y * width + x]!;
+    }
+    for (let y = 0; y < height; y++) {
+      for (let x = 0, to = y * width, i = to + far; x < width; x++, to++, i++) {
+        const level = column[x]! + sums[i + far]!;
+        column[x] = level - sums[i - far]!;
+        filtered[to] =
+          K0 * rows[i]! +
+          K1 * (rows[i - w1]! + rows[i + w1]!) +
+          K2 * (rows[i - w2]! + rows[i + w2]!) +
+          K3 * (rows[i - w3]! + rows[i + w3]!) -
+          level * share;
+      }
+    }
+  }
+
+  /** Takes the still picture out, learns it, and measures the noise. */
+  private settle(): void {
+    const { width, height, filtered, previous, still, variance, noise, change } = this;
+    const first = this.seen === 0;
+    const settled = this.settled;
+    this.seen++;
+    const young = 1 / Math.min(this.seen, STILL_FRAMES);
+    const blockShare = 1 / Math.max(1, Math.min(this.seen - 1, NOISE_FRAMES));
+    for (let b = 0, top = 0; top < height; top += BLOCK) {
+      const bottom = Math.min(top + BLOCK, height);
+      for (let left = 0; left < width; left += BLOCK, b++) {
+        const right = Math.min(left + BLOCK, width);
+        const restless = settled && noise[b]! > RESTLESS * change[b]!;
+        const share = restless ? 1 / RESTLESS_FRAMES : young;
+        const most = (MOST_CHANGE * noise[b]!) ** 2;
+        let rest = 0;
+        let step = 0;
+        for (let y = top; y < bottom; y++) {
+          for (let i = y * width + left, end = y * width + right; i < end; i++) {
+            const value = filtered[i]!;
+            if (first) {
+              previous[i] = value;
+              still[i] = value;
+              continue;
+            }
+            const residual = value - still[i]!;
+            still[i]! += residual * share;
+            rest += Math.abs(residual);
+            step += Math.abs(value - previous[i]!);
+            previous[i] = value;
+            filtered[i] = residual;
+            const square = Math.min(most, residual * residual);
+            variance[i] = restless ? 0 : variance[i]! + (square - variance[i]!) * PIXEL_SHARE;
+          }
+        }
+        if (first) continue;
+        const scale = MEAN_TO_SIGMA / ((right - left) * (bottom - top));
+        noise[b]! += (Math.max(LEAST_NOISE, scale * rest) - noise[b]!) * blockShare;
+        change[b]! += (Math.max(LEAST_NOISE, scale * step * Math.SQRT1_2) - change[b]!) * blockShare;
+      }
+    }
+    if (!settled) variance.fill(0);
+  }
+
+  /** Marks restless squares and their neighbours; gives the number of the former. */
+  private markRestless(): number {
+    const { noise, change, across, restless } = this;
+    restless.fill(0);
+    let count = 0;
+    for (let b = 0; b < noise.length; b++) {
+      if (noise[b]! <= RESTLESS * change[b]!) continue;
+      count++;
+      const x = b % across;
+      for (let row = b - across; row <= b + across; row += across) {
+        for (let n = Math.max(0, x - 1); n <= Math.min(across - 1, x + 1); n++) restless[row - x + n] = 1;
+      }
+    }
+    this.restlessBlocks = count;
+    return count;
+  }
+
+  private maxima(least: number): FaintPoint[] {
+    const { width, height, filtered: f, variance, noise, restless, across } = this;
+    const found: FaintPoint[] = [];
+    for (let y = BORDER; y < height - BORDER; y++) {
+      const blocks = (y >> BLOCK_BITS) * across;
+      for (let x = BORDER, i = y * width + x; x < width - BORDER; x++, i++) {
+        const value = f[i]!;
+        const b = blocks + (x >> BLOCK_BITS);
+        const sigma = noise[b]!;
+        if (value < least * sigma || restless[b]! > 0) continue;
+        if (!isMaximum(f, i, width) || !isRound(f, i, width)) continue;
+        const own = Math.max(sigma, Math.sqrt(variance[i]!));
+        if (value < least * own) continue;
+        found.push({
+          x: x + vertex(f[i - 1]!, value, f[i + 1]!),
+          y: y + vertex(f[i - width]!, value, f[i + width]!),
+          amplitude: value / own,
+        });
+      }
+    }
+    return found;
+  }
+}
+
+/** Of the 5 x 5 around; the first of equals. */
+function isMaximum(f: Float32Array, i: number, width: number): boolean {
+  const value = f[i]!;
+  for (let v = -2; v <= 2; v++) {
+    for (let u = -2; u <= 2; u++) {
+      const other = f[i + v * width + u]!;
+      if (other > value || (other === value && (v < 0 || (v === 0 && u < 0)))) return false;
+    }
+  }
+  return true;
+}
+
+/** Test of the Hessian as of Lowe's key points (https://doi.org/10.1023/B:VISI.0000029664.99615.94). */
+function isRound(f: Float32Array, i: number, w: number): boolean {
+  const xx = f[i - 1]! - 2 * f[i]! + f[i + 1]!;
+  const yy = f[i - w]! - 2 * f[i]! + f[i + w]!;
+  const xy = (f[i - w - 1]! - f[i - w + 1]! - f[i + w - 1]! + f[i + w + 1]!) / 4;
+  const determinant = xx * yy - xy * xy;
+  return determinant > 0 && (xx + yy) ** 2 * MOST_RATIO <= determinant * (MOST_RATIO + 1) ** 2;
+}
+
+/** Where the parabola through three values has its maximum, from the middle one. */
+function vertex(before: number, middle: number, after: number): number {
+  const bend = before - 2 * middle + after;
+  return bend < 0 ? Math.max(-0.5, Math.min(0.5, (0.5 * (before - after)) / bend)) : 0;
+}
