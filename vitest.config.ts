@@ -7,5 +7,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
+    // ONNX Runtime reports to its makers otherwise (src/util/no-telemetry.ts).
+    env: { ORT_DISABLE_TELEMETRY: '1' },
   },
 });

@@ -1,7 +1,10 @@
 // What the tracker costs and how it does on simulated detections. Needs a build.
-// node scripts/bench-tracker.mjs [cost] [confirm] [clutter]   (all three without arguments)
+// node scripts/bench-tracker.mjs [cost] [confirm] [clutter] [search]   (all without arguments)
+// node scripts/bench-tracker.mjs still DIR [LIST]   an hour before each still picture of a folder without targets; runs the detector
 import { uniform } from '../dist/capture/random.js';
 import { reported, SequenceScorer, scoreSequences } from '../dist/eval/sequence.js';
+import { SyntheticScene } from '../dist/capture/synthetic.js';
+import { FaintSearch } from '../dist/track/faint-search.js';
 import { Tracker } from '../dist/track/tracker.js';
 
 const WIDTH = 640;
@@ -133,5 +136,74 @@ function falseTracks() {
   }
 }
 
-const parts = { cost, confirm, clutter: falseTracks };
-for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(parts)) parts[name]();
+/** The search of faint targets alone, without a network: an hour of scenes without targets, 320x256, a minute each; and what it costs. */
+function search() {
+  const seeds = 60;
+  let targets = 0;
+  const times = [];
+  for (let seed = 5001; seed < 5001 + seeds; seed++) {
+    const scene = new SyntheticScene({ kind: 'synthetic', rate: 'fast', seed, targets: 0 });
+    const { width, height } = scene;
+    const faint = new FaintSearch(width, height);
+    const data = new Uint16Array(width * height);
+    let shown = false;
+    for (let k = 0; k < 60 * FPS; k++) {
+      scene.render(k, data);
+      const start = process.hrtime.bigint();
+      const found = faint.update({ width, height, data, captureMonotonicNs: time(k) });
+      times.push(Number(process.hrtime.bigint() - start) / 1e6);
+      // One that goes on is one, however many frames it lasts.
+      if (found.length > 0 && !shown) targets++;
+      shown = found.length > 0;
+    }
+  }
+  times.sort((a, b) => a - b);
+  const at = (q) => Number(times[Math.floor(q * (times.length - 1))].toFixed(2));
+  console.log(JSON.stringify({ hours: (times.length / FPS / 3600).toFixed(2), falseTargets: targets, medianMs: at(0.5), p95Ms: at(0.95) }));
+}
+
+/**
+ * An hour of 30 Hz before each picture, with fresh noise (2 counts of the picture). The network runs on 60 frames of each; since noise is
+ * independent from frame to frame, the hour is drawn from these, through the tracker.
+ */
+async function still(dir, list) {
+  const { stillSequences } = await import('../dist/eval/sequence-run.js');
+  const { Detector } = await import('../dist/detect/detector.js');
+  const { Decoder } = await import('../dist/decode/decoder.js');
+  const { BUNDLED_MANIFEST } = await import('../dist/detect/manifest.js');
+  let atStart = 0;
+  let later = 0;
+  let scenes = 0;
+  for (const { name, open } of await stillSequences(dir, 60, 2, list)) {
+    const source = open();
+    const info = await source.start(new AbortController().signal);
+    const detector = await Detector.create({ manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 2 }, info);
+    const { threshold: highScore } = detector.manifest.decode;
+    const decoder = new Decoder({ threshold: 0.2 });
+    const frames = [];
+    for (let frame = await source.next(); frame !== null; frame = await source.next()) {
+      frames.push(decoder.run(await detector.run(frame, {}), frame).detections);
+    }
+    await source.stop();
+    await detector.close();
+    const r = uniform(scenes++);
+    const tracker = new Tracker({ width: info.width, height: info.height, highScore });
+    const seen = new Map();
+    for (let k = 0; k < 3600 * FPS; k++) {
+      const detections = frames[Math.floor(r() * frames.length)];
+      for (const track of reported(tracker.update({ sequence: k, captureMonotonicNs: time(k), detections }))) {
+        if (!track.stationary && !seen.has(track.id)) seen.set(track.id, k);
+      }
+    }
+    const early = [...seen.values()].filter((k) => k < 20 * FPS).length;
+    atStart += early;
+    later += seen.size - early;
+    if (seen.size > 0) console.log(JSON.stringify({ name, first20s: early, later: seen.size - early }));
+  }
+  console.log(JSON.stringify({ scenes, hoursEach: 1, falseTracksFirst20s: atStart, falseTracksLater: later, perHour: (atStart + later) / scenes }));
+}
+
+const parts = { cost, confirm, clutter: falseTracks, search };
+const [, , first, ...rest] = process.argv;
+if (first === 'still') await still(...rest);
+else for (const name of first === undefined ? Object.keys(parts) : [first, ...rest]) parts[name]();

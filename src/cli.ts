@@ -1,9 +1,17 @@
 #!/usr/bin/env node
 import { type CommandEntry, main } from './commands/shared.js';
+import { forbidTelemetry } from './util/no-telemetry.js';
+import { keepMemorySmall } from './util/small-memory.js';
 
 /** In the order of the help. */
 const COMMANDS: readonly CommandEntry[] = [
-  { name: 'run', load: () => import('./commands/run.js') },
+  {
+    name: 'run',
+    load: () => {
+      keepMemorySmall();
+      return import('./commands/run.js');
+    },
+  },
   { name: 'health', load: () => import('./commands/health.js') },
   { name: 'demo', load: () => import('./commands/demo.js') },
   { name: 'detect', load: () => import('./commands/detect.js') },
@@ -17,4 +25,5 @@ const COMMANDS: readonly CommandEntry[] = [
   { name: 'config', load: () => import('./commands/config.js') },
 ];
 
+forbidTelemetry();
 await main(process.argv, COMMANDS);

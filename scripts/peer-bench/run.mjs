@@ -151,7 +151,7 @@ async function measure([program, args], device, subscriber) {
   subscriber.on('message', listen);
   const child = spawn(program, args, {
     stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, OPENCV_LOG_LEVEL: 'ERROR' },
+    env: { ...process.env, OPENCV_LOG_LEVEL: 'ERROR', ORT_DISABLE_TELEMETRY: '1' },
   });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   let exit;

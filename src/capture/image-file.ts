@@ -1,12 +1,17 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import sharp, { type Metadata } from 'sharp';
+import type { Metadata, SharpOptions } from 'sharp';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { inputError } from './faults.js';
 import type { Pixels } from './frame-reader.js';
 
-// One small picture at a time: libvips' own threads would take cores from the inference, and its cache would only hold memory.
-sharp.cache(false);
-sharp.concurrency(1);
+/** Loaded with the first picture: a camera needs none, and the library takes 10 MiB. */
+async function open(input: Uint8Array | Uint16Array, options: SharpOptions) {
+  const { default: sharp } = await import('sharp');
+  // One small picture at a time: libvips' own threads would take cores from the inference, and its cache would only hold memory.
+  sharp.cache(false);
+  sharp.concurrency(1);
+  return sharp(input, { limitInputPixels: LARGEST, ...options });
+}
 
 /** Largest picture that is read, pixels: the largest frame of a model. A small file may unpack to any size. */
 const LARGEST = 8192 * 8192;
@@ -32,7 +37,8 @@ export async function readGreyImage(path: string): Promise<Pixels> {
   const colour = (meta.channels ?? 1) >= 3;
   // Without a 16-bit colour space sharp converts to 8-bit sRGB: https://sharp.pixelplumbing.com/api-colour#tocolourspace
   const space = colour ? (wide ? 'rgb16' : 'srgb') : wide ? 'grey16' : 'b-w';
-  const { data, info } = await sharp(file, { failOn: 'error', ignoreIcc: true, limitInputPixels: LARGEST })
+  const picture = await open(file, { failOn: 'error', ignoreIcc: true });
+  const { data, info } = await picture
     .removeAlpha()
     .toColourspace(space)
     .raw({ depth: wide ? 'ushort' : 'uchar' })
@@ -54,7 +60,8 @@ export async function writeGreyPng(
   image: { width: number; height: number; data: Uint8Array | Uint16Array },
 ): Promise<void> {
   const { width, height, data } = image;
-  const png = await sharp(data, { raw: { width, height, channels: 1 }, limitInputPixels: LARGEST })
+  const picture = await open(data, { raw: { width, height, channels: 1 } });
+  const png = await picture
     .toColourspace(data instanceof Uint16Array ? 'grey16' : 'b-w')
     .png()
     .toBuffer();
@@ -71,7 +78,7 @@ export async function writeGreyPng(
 
 async function metadata(path: string, file: Buffer): Promise<Metadata> {
   try {
-    return await sharp(file, { limitInputPixels: LARGEST }).metadata();
+    return await (await open(file, {})).metadata();
   } catch (error) {
     throw unreadable(path, error);
   }

@@ -59,7 +59,9 @@ export class Detector {
     const { manifest: manifestPath, precision, threads } = options;
     const { width, height } = size;
     const runtime = { ...RUNTIME_DEFAULTS, ...(options.runtime ?? CPU_ONLY) };
-    const model = { manifestPath, manifest, precision, threads, width, height };
+    const { publicKey } = options;
+    const signed = publicKey === undefined ? {} : { publicKey };
+    const model = { manifestPath, ...signed, manifest, precision, threads, width, height };
     // Where the CPU was asked for and nothing else, there is nothing to prove.
     const opener = new ProviderOpener(runtime, model, options.runtime === undefined ? { cpuRuns: 0 } : {});
     const runner: ModelRunner = new ModelRunner(opener, {

@@ -28,6 +28,8 @@ export interface EngineJob {
   backend: BackendKind;
   libraryPath?: string;
   manifestPath: string;
+  /** As of `readManifest`. */
+  publicKey?: string;
   file: ModelFile;
   width: number;
   height: number;
@@ -92,7 +94,7 @@ export function cacheOptions(folder: string, timings: boolean): Record<string, s
 
 /** Builds an engine and proves it, in this process. @throws EdgeError */
 export async function runEngineJob(job: EngineJob, tell: (event: EngineJobEvent) => void): Promise<GoldenResult> {
-  const manifest = await readManifest(job.manifestPath);
+  const manifest = await readManifest(job.manifestPath, job.publicKey);
   const plain = await loadModel(job.manifestPath, manifest, job.file);
   const { width, height, threads, provider } = job;
   tell({ type: 'phase', phase: 'building' });

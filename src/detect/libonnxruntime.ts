@@ -1,4 +1,5 @@
 import type { Provider } from '../types/provider.js';
+import { forbidTelemetry } from '../util/no-telemetry.js';
 import { type BackendOptions, type HeatMaps, type InferenceBackend, unavailable, unusable } from './backend.js';
 import type { LoadedModel } from './manifest.js';
 import { OrtFailure, OrtLibrary, type Pointer } from './ort-api.js';
@@ -35,6 +36,7 @@ export class LibOnnxruntimeBackend implements InferenceBackend {
    * @throws EdgeError RUNTIME_LIBRARY_*, PROVIDER_UNAVAILABLE, MODEL_UNUSABLE
    */
   static async create(path: string, model: LoadedModel, options: BackendOptions): Promise<LibOnnxruntimeBackend> {
+    forbidTelemetry();
     const ort = await OrtLibrary.open(path);
     const { width, height, provider = 'cpu' } = options;
     const session = await Session.create(ort, model, provider, options);

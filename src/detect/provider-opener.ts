@@ -49,6 +49,8 @@ export const RUNTIME_DEFAULTS: RuntimeOptions = {
 
 export interface OpenerModel {
   manifestPath: string;
+  /** Of minisign: the manifest must be signed with it, also where another process reads it again. */
+  publicKey?: string;
   manifest: Manifest;
   /** auto: FP16 on a GPU, FP32 on a CPU, which only converts FP16 back and forth. */
   precision: 'auto' | 'fp32' | 'fp16';
@@ -212,6 +214,7 @@ export class ProviderOpener {
         provider,
         backend: facts.backend,
         manifestPath: this.model.manifestPath,
+        ...(this.model.publicKey !== undefined && { publicKey: this.model.publicKey }),
         file: model.file,
         ...this.size,
         threads: this.model.threads,

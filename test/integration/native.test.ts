@@ -92,6 +92,10 @@ describe('loadNative', () => {
   });
 });
 
+it('threads can be told to share one arena of the C library', () => {
+  expect(loadNative().shareMallocArena()).toBe(true);
+});
+
 describe('sdNotify', () => {
   it.each([
     ['a path', () => join(folder, 'notify.sock')],

@@ -301,7 +301,7 @@ describe('an engine built by trtexec', () => {
   });
 
   /** In this process: what fails in trtexec needs no other one. */
-  const build = async (fault: object, program = FAKE_TRTEXEC): Promise<unknown> => {
+  const build = async (fault: object, program = FAKE_TRTEXEC, more: Partial<EngineJob> = {}): Promise<unknown> => {
     process.env.FAKE_TRTEXEC = JSON.stringify(fault);
     const { key, model: wanted } = await pending(opener({ engineBuilder: 'trtexec' }));
     const job: EngineJob = {
@@ -317,6 +317,7 @@ describe('an engine built by trtexec', () => {
       folder: await new EngineCache(cacheDirectory).stage(key),
       providerOptions: {},
       trtexec: { program, args: [] },
+      ...more,
     };
     return runEngineJob(job, () => {});
   };
@@ -335,6 +336,11 @@ describe('an engine built by trtexec', () => {
       code: 'ENGINE_BUILD_FAILED',
       message: expect.stringMatching(words),
     });
+  });
+
+  test('in its own process the manifest is checked against the configured key again', async () => {
+    const key = (await readFile('test/fixtures/minisign/key.pub', 'utf8')).trim().split('\n').at(-1)!;
+    await expect(build({}, FAKE_TRTEXEC, { publicKey: key })).rejects.toMatchObject({ code: 'MODEL_UNSIGNED' });
   });
 
   test('that is not there says so', async () => {

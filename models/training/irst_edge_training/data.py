@@ -212,8 +212,6 @@ class CropSampler:
         self.calm = False
         """True: few distortions, few aimed crops and few injected targets, so that the last steps see images as they are, and
         targets as rare as they are: scores then mean the same in a large frame as in a small one."""
-        self.distortion = 1.0
-        """Scales how many crops are resized, degraded or get injected targets: less for a network that is under-fitted."""
         self.origin: Origin | None = None
         """Where the last crop came from."""
 
@@ -233,7 +231,7 @@ class CropSampler:
         if aim and aimed < 0:
             aimed = int(rng.integers(len(sample.points)))
         # Most crops keep the image's own pixels: interpolation blurs what is one pixel wide.
-        s = 1.0 if sample.boxes is None and rng.random() >= 0.4 * self.distortion else float(np.exp(rng.uniform(np.log(pool.shrink[0]), np.log(pool.shrink[1]))))
+        s = 1.0 if sample.boxes is None and rng.random() < 0.6 else float(np.exp(rng.uniform(np.log(pool.shrink[0]), np.log(pool.shrink[1]))))
         if sample.boxes is not None and len(sample.boxes):
             # Never show a large object as a small target.
             s = min(s, 16.0 / float(sample.boxes[:, 2:].max()))
@@ -252,11 +250,11 @@ class CropSampler:
         first = self.first_target[which].get(index, 0)
         self.origin.pool, self.origin.sample = which, index
         self.origin.targets = [(first + k, *p) for k, p in own]
-        if rng.random() < (0.3 if self.calm else 1.0) * self.distortion:
+        if not self.calm or rng.random() < 0.3:
             z = self.degrade(z)
         else:
             z = z.copy()
-        chance = (0.2 if pool.name == "drone-ir" else 0.4) * self.distortion
+        chance = 0.2 if pool.name == "drone-ir" else 0.4
         points, sigmas = self.inject(z, points, sigmas, chance / 2 if self.calm else chance)
         cells = label_sigma(sigmas)
         if self.rounded:

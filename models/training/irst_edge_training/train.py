@@ -183,7 +183,6 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--optimiser", choices=("muon", "adamw"), default="muon", help="of the kernels that mix channels")
     p.add_argument("--muon-lr", type=float, default=0.02)
     p.add_argument("--focus", type=float, default=0.5, help="share of crops that go where the network was wrong")
-    p.add_argument("--distortion", type=float, default=1.0, help="scales how many crops are resized, degraded or get injected targets")
     p.add_argument("--bf16", action="store_true", help="bfloat16 activations: faster where the CPU or GPU has the instructions")
     p.add_argument("--init", type=Path, help="a checkpoint whose weights a new schedule starts from")
     p.add_argument("--seed", type=int, default=1)
@@ -274,7 +273,6 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     tell(f"pools: {sizes[0]} held: {sizes[1]}")
     # The seed moves with the step, so a resumed run does not see the same crops again, and with the rank.
     feed = Prefetch(CropSampler(train_pools, args.seed * 1_000_003 + step + 500_009 * ranks.rank, args.rounded_labels))
-    feed.sampler.distortion = args.distortion
 
     def progress() -> float:
         return step / args.steps if args.steps else spent / (args.hours * 3600)

@@ -8,7 +8,7 @@ const CHECK = 'model';
 export async function checkModels({ config }: Pick<DoctorContext, 'config'>): Promise<Finding[]> {
   const path = config.detector.model ?? BUNDLED_MANIFEST;
   try {
-    const manifest = await readManifest(path);
+    const manifest = await readManifest(path, config.security.modelPublicKey);
     const bad: Finding[] = [];
     let bytes = 0;
     // One after the other: a Jetson may have little memory to spare.

@@ -25,11 +25,12 @@ export async function checkProviders(
   const manifestPath = config.detector.model ?? BUNDLED_MANIFEST;
   let outcomes: ProviderOutcome[];
   try {
-    const manifest = await readManifest(manifestPath);
+    const publicKey = config.security.modelPublicKey;
+    const manifest = await readManifest(manifestPath, publicKey);
     const { precision, threads } = config.detector;
     outcomes = await tryAll(
       runtimeOptions(config),
-      { manifestPath, manifest, precision, threads, ...size },
+      { manifestPath, ...(publicKey !== undefined && { publicKey }), manifest, precision, threads, ...size },
       { build, signal },
     );
   } catch (cause) {

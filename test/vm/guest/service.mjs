@@ -147,7 +147,7 @@ async function restarted(from, seconds, act) {
 async function inWorker(expression) {
   const { MainPID } = await show('MainPID');
   await run('kill', ['-USR1', MainPID]);
-  await run(`${LIB}/bin/node`, ['/payload/test/in-worker.mjs', expression], { timeout: 60_000 * patience });
+  await run(`${LIB}/bin/node`, ['/payload/test/in-worker.mjs', expression], { timeout: Math.round(60_000 * patience) });
 }
 
 await booted({ systemd: (await run('systemctl', ['--version'])).stdout.split('\n', 1)[0] });
