@@ -189,6 +189,27 @@ describe('an engine that is not built yet', () => {
     expect(await frame()).toBe(0);
   });
 
+  test('that fails is tried again later, while another provider serves', async () => {
+    const [tensorrt, cpu] = [new FakeProvider('tensorrt'), new FakeProvider('cpu')];
+    const opener = new FakeOpener({ tensorrt: ['pending', 'pending', tensorrt], cpu: [cpu] });
+    let builds = 0;
+    opener.build = async () => {
+      if (++builds === 1) throw refusal('no memory');
+    };
+    create(opener, { providers: ['tensorrt', 'cpu'] });
+    await runner.start();
+    await settle();
+    expect(runner.status()).toMatchObject({
+      provider: 'cpu',
+      refused: [{ provider: 'tensorrt', reason: 'no memory' }],
+    });
+    expect(runner.status().retryAtMs).toBeDefined();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await frame()).toBe(0);
+    expect(builds).toBe(2);
+    expect(runner.status()).toMatchObject({ provider: 'tensorrt', refused: [] });
+  });
+
   test('that never comes to be is given up after three builds', async () => {
     const opener = new FakeOpener({ tensorrt: ['pending'], cpu: [new FakeProvider('cpu')] });
     await create(opener).start();

@@ -66,7 +66,7 @@ export class ModelRunner {
       }
     }
     if (this.serving !== undefined) {
-      if (pending.length > 0) this.inBackground(() => this.buildBest(pending).then((o) => this.stage(o)));
+      if (pending.length > 0) this.inBackground(() => this.buildBehind(pending));
       return;
     }
     const opened = await this.buildBest(pending);
@@ -177,6 +177,13 @@ export class ModelRunner {
     const refusal = { provider, code, reason, ...(hint === undefined ? {} : { hint }), atMs: Date.now() };
     this.refusals.set(provider, refusal);
     this.tell({ kind: 'refused', provider, message: reason, code, ...(hint === undefined ? {} : { hint }) });
+  }
+
+  /** While another provider serves. What stopped a build (memory, a full disk) may be over later. */
+  private async buildBehind(pending: readonly Pending[]): Promise<void> {
+    const opened = await this.buildBest(pending);
+    if (opened !== undefined) this.stage(opened);
+    else if (!this.stopping.signal.aborted) this.scheduleRetry(pending[0]!.provider);
   }
 
   /** Builds and opens the first that can be, in their order. */
