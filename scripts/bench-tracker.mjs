@@ -2,8 +2,8 @@
 // node scripts/bench-tracker.mjs [cost] [confirm] [clutter] [search]   (all without arguments)
 // node scripts/bench-tracker.mjs still DIR [LIST]   an hour before each still picture of a folder without targets; runs the detector
 import { uniform } from '../dist/capture/random.js';
-import { reported, SequenceScorer, scoreSequences } from '../dist/eval/sequence.js';
 import { SyntheticScene } from '../dist/capture/synthetic.js';
+import { reported, SequenceScorer, scoreSequences } from '../dist/eval/sequence.js';
 import { FaintSearch } from '../dist/track/faint-search.js';
 import { Tracker } from '../dist/track/tracker.js';
 
@@ -159,7 +159,14 @@ function search() {
   }
   times.sort((a, b) => a - b);
   const at = (q) => Number(times[Math.floor(q * (times.length - 1))].toFixed(2));
-  console.log(JSON.stringify({ hours: (times.length / FPS / 3600).toFixed(2), falseTargets: targets, medianMs: at(0.5), p95Ms: at(0.95) }));
+  console.log(
+    JSON.stringify({
+      hours: (times.length / FPS / 3600).toFixed(2),
+      falseTargets: targets,
+      medianMs: at(0.5),
+      p95Ms: at(0.95),
+    }),
+  );
 }
 
 /**
@@ -200,7 +207,15 @@ async function still(dir, list) {
     later += seen.size - early;
     if (seen.size > 0) console.log(JSON.stringify({ name, first20s: early, later: seen.size - early }));
   }
-  console.log(JSON.stringify({ scenes, hoursEach: 1, falseTracksFirst20s: atStart, falseTracksLater: later, perHour: (atStart + later) / scenes }));
+  console.log(
+    JSON.stringify({
+      scenes,
+      hoursEach: 1,
+      falseTracksFirst20s: atStart,
+      falseTracksLater: later,
+      perHour: (atStart + later) / scenes,
+    }),
+  );
 }
 
 const parts = { cost, confirm, clutter: falseTracks, search };

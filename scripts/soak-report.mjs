@@ -120,7 +120,7 @@ export function judge(run) {
   const final = calm.slice(-part).map(({ ms }) => ms);
   check(
     'latency flat',
-    calm.length > 0 && median(final) <= 1.5 * median(first) + 20,
+    calm.length > 0 && median(final) <= (run.latencyFactor ?? 1.5) * median(first) + 20,
     `capture to subscriber, new events away from faults: median ${median(first)} ms early, ${median(final)} ms late, p99 ${quantile(
       calm.map(({ ms }) => ms),
       0.99,

@@ -1,12 +1,13 @@
 // Runs the daemon for long with random faults from a seed, watches memory, handles, threads and latency, and checks that every frame
 // and every event has a fate. Needs a build, mosquitto, and Linux (/proc).
 //
-//   node scripts/soak.mjs [--minutes 10] [--seed 1] [--fps 30] [--size 160x120] [--out DIR] [--no-faults]
+//   node scripts/soak.mjs [--minutes 10] [--seed 1] [--fps 30] [--size 160x120] [--out DIR] [--no-faults] [--latency-factor 1.5]
 //
 // Two cameras: a synthetic scene (without end) and the recording test/fixtures/drone-sky (in a loop). Faults, at random times:
 // broker SIGKILLed and restarted, frozen (SIGSTOP); the link cut in the middle of packets; the store's process killed; the state disk
 // full (as root: a small tmpfs); the recording gone, until its camera's worker fails and is restarted; a flood of commands, valid and
 // not; SIGHUP; and, after a tenth of the time and then every half hour, the whole daemon SIGKILLed. Writes report.json, report.md, soak.svg into --out. Exit status: 0 all checks hold.
+// --latency-factor: how many times as high the last third's latency may be; more where other work comes and goes.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -39,6 +40,7 @@ const { values } = parseArgs({
     size: { type: 'string', default: '160x120' },
     out: { type: 'string' },
     'no-faults': { type: 'boolean', default: false },
+    'latency-factor': { type: 'string', default: '1.5' },
   },
 });
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -450,6 +452,7 @@ try {
 
 const result = judge({
   minutes: (performance.now() - started) / 60_000,
+  latencyFactor: Number(values['latency-factor']),
   options: {
     seed: Number(values.seed),
     fps: Number(values.fps),

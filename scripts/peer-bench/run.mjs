@@ -112,13 +112,17 @@ function tree(pid) {
   }
 }
 
-/** MiB of memory in use, and seconds of processor time so far, of a process and all below it. */
+/** MiB of memory in use, what of it is no file (`own`), and seconds of processor time so far, of a process and all below it. */
 function usage(pid) {
   let rss = 0;
+  let own = 0;
   let cpu = 0;
   for (const id of tree(pid)) {
     try {
-      rss += Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${id}/status`, 'utf8'))?.[1] ?? 0) / 1024;
+      const status = readFileSync(`/proc/${id}/status`, 'utf8');
+      const kib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
+      rss += kib('VmRSS') / 1024;
+      own += kib('RssAnon') / 1024;
       const stat = readFileSync(`/proc/${id}/stat`, 'utf8');
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
       cpu += (Number(fields[11]) + Number(fields[12])) / 100;
@@ -126,7 +130,7 @@ function usage(pid) {
       // It has just ended.
     }
   }
-  return { rss, cpu };
+  return { rss, own, cpu };
 }
 
 /** Runs a candidate for a while. `messages`: what a subscriber got of it. */
@@ -168,17 +172,20 @@ async function measure([program, args], device, subscriber) {
     const from = messages.length;
     const [before, fromSequence, fromMs] = [usage(child.pid), messages.at(-1).sequence, performance.now()];
     const rss = [];
+    const own = [];
     const end = performance.now() + 1000 * seconds;
     while (performance.now() < end) {
       await delay(SAMPLE_MS);
-      rss.push(usage(child.pid).rss);
+      const now = usage(child.pid);
+      rss.push(now.rss);
+      own.push(now.own);
     }
     const [after, toSequence, toMs] = [usage(child.pid), messages.at(-1).sequence, performance.now()];
     if (exit !== undefined) throw new Error(`${device} ended with ${exit}`);
     const counted = messages.slice(from);
     // Frames by their numbers: one without a target sends nothing.
     const frames = toSequence - fromSequence;
-    return { counted, frames, s: (toMs - fromMs) / 1000, rss, cpu: after.cpu - before.cpu, firstMs };
+    return { counted, frames, s: (toMs - fromMs) / 1000, rss, own, cpu: after.cpu - before.cpu, firstMs };
   } finally {
     child.kill('SIGTERM');
     await Promise.race([ended, delay(5000).then(() => child.kill('SIGKILL'))]);
@@ -212,6 +219,7 @@ function summary(fast, paced) {
     rssMiB: {
       mean: mean([...fast, ...paced].flatMap((r) => r.rss)),
       max: Math.max(...[...fast, ...paced].flatMap((r) => r.rss)),
+      own: mean([...fast, ...paced].flatMap((r) => r.own)),
     },
     startMs: percentile(
       [...fast, ...paced].map((r) => r.firstMs),
@@ -311,6 +319,7 @@ try {
       row('messages a second at 30 Hz', (s) => s.pacedFps, 1),
       row('memory (RSS), mean, MiB', (s) => s.rssMiB.mean, 0),
       row('… most', (s) => s.rssMiB.max, 0),
+      row('… of the mean, not mapped from files', (s) => s.rssMiB.own, 0),
       row('start to first message, ms', (s) => s.startMs, 0),
       row('size of a message, bytes', (s) => s.messageBytes, 0),
       '',
