@@ -429,8 +429,11 @@ if (phase() === 0) {
       // The subscriber first: events of the last run are sent as soon as the broker is there.
       mqtt = createRequire(`${LIB}/package.json`)('mqtt');
       await active(180);
+      // Held meanwhile: it is quicker to find the broker than we are to subscribe.
+      await systemctl('kill', '-s', 'STOP', UNIT);
       await mosquitto('start');
       await subscribe();
+      await systemctl('kill', '-s', 'CONT', UNIT);
       const { value } = await bus.wait('/events', 180, () => true);
       const bootedAt = Date.now() - Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
       const old = bus.messages.filter(
