@@ -68,11 +68,18 @@ const MOST_AMPLITUDE_SCORE = 4;
 const DROP = 8;
 const LEAST_SCORE = -3;
 const DENSITY_FRAMES = 30;
+/** Maxima of noise alone, 1/px^2: none seen while the search paused does not mean that there are none. */
+const LEAST_DENSITY = 2e-4;
 /** s */
 const LONGEST_GAP = 1;
 /** The matched filter's signal-to-noise ratio over that of the brightest pixel, of a point target (profile of sigma 0.9 px). */
 const FILTER_GAIN = 1.68;
 
+/**
+ * Moving points that are too faint for one frame, found over many: track before detect. Maxima of each frame (`FaintFilter`) are linked to
+ * hypotheses of constant velocity, whose log-likelihood ratio grows with each maximum that fits (as of `track-score.ts`, with the height of the
+ * maximum as the signal). One instance a camera; no clock and no I/O. The constants were chosen on computed scenes: docs/tracking.md.
+ */
 export class FaintSearch {
   private readonly options: FaintSearchOptions;
   private readonly filter: FaintFilter;
@@ -129,7 +136,7 @@ export class FaintSearch {
   /** Best hypotheses first, each takes the maximum that raises it most. Returns the maxima that are left. */
   private pair(points: FaintPoint[]): FaintPoint[] {
     const { pd, least } = this.options;
-    const density = Math.max(this.density, 1e-5);
+    const density = Math.max(this.density, LEAST_DENSITY);
     const taken = new Set<FaintPoint>();
     const rows = new Map<number, FaintPoint[]>();
     for (const p of points) {
