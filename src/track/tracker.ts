@@ -201,8 +201,6 @@ const FALSE_SHARE = 1e-6;
 const MISSED_SHARE = 1e-3;
 const CONFIRM_SCORE = confirmScore(FALSE_SHARE, MISSED_SHARE);
 const REJECT_SCORE = rejectScore(FALSE_SHARE, MISSED_SHARE);
-/** A track of weak detections moves when its speed is so many of its standard errors: those of clutter that stands still jump by a pixel. */
-const SURE_MOTION = 3.5;
 /** Parts of the scene shift too small to count as a moving camera, px/s. */
 const CAMERA_AT_REST = 2;
 
@@ -556,7 +554,7 @@ export class Tracker {
         return true;
       }
       const likely = faintScore !== null && track.hits >= confirmHits && track.llr >= CONFIRM_SCORE;
-      if (likely && !this.slow(track, 0, 0, SURE_MOTION)) {
+      if (likely && !this.slow(track, 0, 0)) {
         this.confirmFaint(track, moment);
         return true;
       }
@@ -601,10 +599,10 @@ export class Tracker {
   }
 
   /** May the track be at rest, when (vx, vy) is added to its velocity? */
-  private slow(track: Live, vx: number, vy: number, sigmas = 2): boolean {
+  private slow(track: Live, vx: number, vy: number): boolean {
     const s = track.filter.state;
     const p = track.filter.covariance;
-    const allowed = this.options.stationarySpeed + sigmas * Math.sqrt(Math.max(p[10]!, p[15]!));
+    const allowed = this.options.stationarySpeed + 2 * Math.sqrt(Math.max(p[10]!, p[15]!));
     return Math.hypot(s[2]! + vx, s[3]! + vy) <= allowed;
   }
 
