@@ -1,4 +1,5 @@
 import { FaintFilter, type FaintPoint, type SearchedFrame } from './faint-filter.js';
+import { ClutterDensity } from './track-score.js';
 import type { SureDetection } from './tracker.js';
 
 export interface FaintSearchOptions {
@@ -67,7 +68,6 @@ const MOST_AMPLITUDE_SCORE = 4;
 /** A hypothesis so far below its best, nats, has lost what it followed. */
 const DROP = 8;
 const LEAST_SCORE = -3;
-const DENSITY_FRAMES = 30;
 /** Maxima of noise alone, 1/px^2: none seen while the search paused does not mean that there are none. */
 const LEAST_DENSITY = 2e-4;
 /** s */
@@ -84,8 +84,7 @@ export class FaintSearch {
   private readonly options: FaintSearchOptions;
   private readonly filter: FaintFilter;
   private live: Hypothesis[] = [];
-  private density = 0;
-  private frames = 0;
+  private readonly density: ClutterDensity;
   private last: bigint | undefined;
 
   constructor(
@@ -95,6 +94,7 @@ export class FaintSearch {
   ) {
     this.options = { ...FAINT_DEFAULTS, ...options };
     this.filter = new FaintFilter(width, height);
+    this.density = new ClutterDensity(width * height);
   }
 
   /** The targets that it is sure of, where they are seen in this frame. Every frame that is searched, in order, all of the size given. */
@@ -105,14 +105,13 @@ export class FaintSearch {
     // What was followed is lost in a gap; the still picture, if it changed, is learnt anew by itself.
     if (dt < 0 || dt > LONGEST_GAP) this.live = [];
     const points = this.filter.run(frame, options.least, options.mostPoints);
-    this.frames = Math.min(this.frames + 1, DENSITY_FRAMES);
-    this.density += (points.length / (this.width * this.height) - this.density) / this.frames;
+    this.density.observe(points.length);
     this.predict(dt);
     const free = this.pair(points);
     this.settle();
     for (const point of free) this.begin(point);
     if (this.live.length > options.mostHypotheses) {
-      this.live.sort((a, b) => Number(b.confirmed) - Number(a.confirmed) || b.llr - a.llr);
+      this.live.sort(bestFirst);
       this.live.length = options.mostHypotheses;
     }
     const found: SureDetection[] = [];
@@ -136,7 +135,7 @@ export class FaintSearch {
   /** Best hypotheses first, each takes the maximum that raises it most. Returns the maxima that are left. */
   private pair(points: FaintPoint[]): FaintPoint[] {
     const { pd, least } = this.options;
-    const density = Math.max(this.density, LEAST_DENSITY);
+    const density = Math.max(this.density.value, LEAST_DENSITY);
     const taken = new Set<FaintPoint>();
     const rows = new Map<number, FaintPoint[]>();
     for (const p of points) {
@@ -145,7 +144,7 @@ export class FaintSearch {
       if (row === undefined) rows.set(key, [p]);
       else row.push(p);
     }
-    this.live.sort((a, b) => Number(b.confirmed) - Number(a.confirmed) || b.llr - a.llr);
+    this.live.sort(bestFirst);
     for (const h of this.live) {
       const reach = Math.sqrt(GATE * (h.pp + (POSITION / least) ** 2 + POSITION_FLOOR ** 2));
       let best: FaintPoint | null = null;
@@ -210,6 +209,10 @@ export class FaintSearch {
       point,
     });
   }
+}
+
+function bestFirst(a: Hypothesis, b: Hypothesis): number {
+  return Number(b.confirmed) - Number(a.confirmed) || b.llr - a.llr;
 }
 
 function correct(h: Hypothesis, p: FaintPoint): void {

@@ -297,8 +297,7 @@ export class Tracker {
     for (const t of this.live) if (t.detection !== null && t.state !== 'tentative') explained++;
     this.density.observe(strong.length + weak.length - explained);
     const sure = input.sure ?? [];
-    const unmatched = new Set<Detection>(this.match(sure, false, moment));
-    const freeSure = sure.filter((d) => unmatched.has(d));
+    const freeSure = this.match(sure, false, moment);
     counts.sureMatched += sure.length - freeSure.length;
     for (const track of this.live) {
       if (track.state === 'tentative' && sure.some((d) => d === track.detection)) {
@@ -458,7 +457,7 @@ export class Tracker {
   }
 
   /** Gives detections to tracks that have none yet: confirmed ones first. Returns the detections left. */
-  private match(detections: readonly Detection[], strong: boolean, moment: TrackMoment): Detection[] {
+  private match<D extends Detection>(detections: readonly D[], strong: boolean, moment: TrackMoment): D[] {
     let free = [...detections];
     for (const tentative of [false, true]) {
       const tracks = this.live.filter((t) => t.detection === null && (t.state === 'tentative') === tentative);
