@@ -36,7 +36,7 @@ bom.dependencies = bom.dependencies
 
 // npm knows packages only; the models are shipped too.
 const manifest = JSON.parse(readFileSync(join(root, 'models/manifest.json'), 'utf8'));
-for (const { file, sha256 } of manifest.files) {
+for (const { file, sha256 } of [...manifest.files, ...(manifest.blocked ?? [])]) {
   bom.components.push({
     type: 'machine-learning-model',
     'bom-ref': `model/${file}`,

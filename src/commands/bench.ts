@@ -30,6 +30,7 @@ interface BenchOptions {
   threads: number;
   model?: string;
   precision: 'auto' | 'fp32' | 'fp16';
+  blocked: boolean;
   rate: 'fast' | 'realtime';
   fps: number;
 }
@@ -48,6 +49,10 @@ export function register(program: Command): void {
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
     .addOption(new Option('--precision <p>', 'number format').choices(['auto', 'fp32', 'fp16']).default('auto'))
+    .option(
+      '--no-blocked',
+      "on a CPU: the standard build of the network instead of the one in the CPU's own order of channels",
+    )
     .addOption(new Option('--rate <rate>', 'fast: as fast as it goes').choices(['fast', 'realtime']).default('fast'))
     .option(
       '--alerts',
@@ -90,6 +95,7 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
     detector: {
       threads: options.threads,
       precision: options.precision,
+      blocked: options.blocked,
       ...(options.model === undefined ? {} : { model: manifestPath(options.model) }),
     },
     embeddedBroker: { port: 0 },

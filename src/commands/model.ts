@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Command } from 'commander';
-import { loadModel, type Manifest, readManifest } from '../detect/manifest.js';
+import { everyFile, loadModel, type Manifest, readManifest } from '../detect/manifest.js';
 import { verifyManifest } from '../detect/manifest-signature.js';
 import { EdgeError, EXIT, toPlainError } from '../types/errors.js';
 import { distrust } from '../util/file-trust.js';
@@ -37,7 +37,7 @@ async function verify(name: string | undefined, options: { publicKey?: string },
   const signature =
     publicKey === undefined ? undefined : await verifyManifest(manifestFile, await readFile(manifestFile), publicKey);
   const files: FileReport[] = [];
-  for (const file of manifest.files) files.push(await check(manifestFile, manifest, file));
+  for (const file of everyFile(manifest)) files.push(await check(manifestFile, manifest, file));
   const untrusted = await untrustedOf([manifestFile, ...files.map(({ file }) => beside(manifestFile, file))]);
   const bad = files.filter(({ ok }) => !ok);
   if (globalOptions(command).json) {

@@ -301,6 +301,13 @@ const detector = z
       .exactOptional()
       .describe('Height of the heat-map peak from which a target is reported (0 to 1). Default: the one of the model.'),
     threads: z.int().min(1).max(16).default(2).describe('Processor threads of one network run (1 to 16).'),
+    blocked: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Whether a CPU runs the build of the network in its own order of channels, where the model has one: faster, the same figures. false: ' +
+          'the standard build.',
+      ),
     backend: z
       .enum(['auto', ...BACKENDS])
       .default('auto')

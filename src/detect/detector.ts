@@ -17,6 +17,8 @@ export interface DetectorOptions {
   publicKey?: string;
   /** What runs the network; absent: onnxruntime-node on the CPU. */
   runtime?: Partial<RuntimeOptions>;
+  /** False: the CPU runs the standard build of the network, also where the model has one for it alone. Default: true. */
+  blocked?: boolean;
 }
 
 export interface DetectorHooks {
@@ -59,9 +61,9 @@ export class Detector {
     const { manifest: manifestPath, precision, threads } = options;
     const { width, height } = size;
     const runtime = { ...RUNTIME_DEFAULTS, ...(options.runtime ?? CPU_ONLY) };
-    const { publicKey } = options;
+    const { publicKey, blocked = true } = options;
     const signed = publicKey === undefined ? {} : { publicKey };
-    const model = { manifestPath, ...signed, manifest, precision, threads, width, height };
+    const model = { manifestPath, ...signed, manifest, precision, threads, width, height, blocked };
     // Where the CPU was asked for and nothing else, there is nothing to prove.
     const opener = new ProviderOpener(runtime, model, options.runtime === undefined ? { cpuRuns: 0 } : {});
     const runner: ModelRunner = new ModelRunner(opener, {

@@ -93,7 +93,7 @@ export async function loadGolden(
   const input = new Float32Array(new ArrayBuffer(4 * width * height));
   const fitted = fitFrame(counts, frame, size);
   new Normaliser(manifest.input.normalisation).run(fitted, width, height, input, width, height);
-  const weights = manifest.files.filter((f) => f.precision === 'fp32').map((f) => f.sha256);
+  const weights = truths(manifest);
   const output = file.outputs.find((o) => o.width === width && o.height === height && weights.includes(o.sha256));
   if (output === undefined) return { width, height, input };
   const { stride } = manifest.output;
@@ -102,6 +102,22 @@ export async function loadGolden(
   const heat = Float32Array.from({ length: rows * cols }, (_, i) => packed.getUint16(2 * i, true) / HEAT_STEPS);
   return { width, height, input, expected: { heat, rows, cols, logSigma: output.logSigma } };
 }
+
+/** The smallest size for which the model brings a truth of its own weights. */
+export async function smallestGolden(
+  manifestPath: string,
+  manifest: Manifest,
+): Promise<{ width: number; height: number } | undefined> {
+  const file = await readGolden(path.join(path.dirname(manifestPath), GOLDEN_FILE));
+  const [smallest] = (file?.outputs ?? [])
+    .filter((o) => truths(manifest).includes(o.sha256))
+    .sort((a, b) => a.width * a.height - b.width * b.height);
+  return smallest && { width: smallest.width, height: smallest.height };
+}
+
+/** sha256 of the files whose outputs are the truth. */
+const truths = (manifest: Manifest): string[] =>
+  manifest.files.filter((f) => f.precision === 'fp32').map((f) => f.sha256);
 
 async function readGolden(file: string): Promise<GoldenFile | undefined> {
   let text: string;

@@ -10,17 +10,28 @@ export { BUNDLED_MANIFEST } from '../util/bundled.js';
 const unit = z.number().min(0).max(1);
 const size = z.number().int().positive().multipleOf(8).max(8192).nullable();
 
+const fileName = z.string().regex(/^[^/\\]+\.onnx$/, 'a file name beside the manifest');
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
 const fileSchema = z
   .object({
-    file: z.string().regex(/^[^/\\]+\.onnx$/, 'a file name beside the manifest'),
+    file: fileName,
     precision: z.enum(['fp32', 'fp16']),
     /** Both null: any size. */
     height: size,
     width: size,
     bytes: z.number().int().positive(),
-    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    sha256,
   })
   .refine((f) => (f.height === null) === (f.width === null), 'height and width are both null or both numbers');
+
+/** A build for ONNX Runtime's CPU provider alone, FP32, any size: channels in blocks of `block` from image to heat map. */
+const blockedSchema = z.object({
+  file: fileName,
+  block: z.union([z.literal(8), z.literal(16)]),
+  bytes: z.number().int().positive(),
+  sha256,
+});
 
 /** What the runtime must know of a model; other keys (training data, figures) are for people and kept as they are. */
 const manifestSchema = z.looseObject({
@@ -42,6 +53,7 @@ const manifestSchema = z.looseObject({
   parameters: z.number().int().positive(),
   gigaFlops256: z.number().positive(),
   files: z.array(fileSchema).min(1),
+  blocked: z.array(blockedSchema).default([]),
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;
@@ -123,6 +135,19 @@ export function chooseFile(manifest: Manifest, width: number, height: number, pr
     },
   );
 }
+
+/** The build of the network for CPUs that take so many channels a block, where the model has one. */
+export function blockedFile(manifest: Manifest, block: number): ModelFile | undefined {
+  const found = manifest.blocked.find((f) => f.block === block);
+  return found && { ...pick(found), precision: 'fp32', height: null, width: null };
+}
+
+/** Every file that the manifest names. */
+export function everyFile(manifest: Manifest): ModelFile[] {
+  return [...manifest.files, ...manifest.blocked.flatMap(({ block }) => blockedFile(manifest, block) ?? [])];
+}
+
+const pick = ({ file, bytes, sha256 }: z.infer<typeof blockedSchema>) => ({ file, bytes, sha256 });
 
 /** Reads the file and checks its length and sha256. @throws EdgeError MODEL_NOT_FOUND, MODEL_SHA_MISMATCH */
 export async function loadModel(manifestPath: string, manifest: Manifest, file: ModelFile): Promise<LoadedModel> {

@@ -150,7 +150,7 @@ export class ModelRunner {
   }
 
   private serve(opened: Opened): void {
-    const { provider, backend, identity, golden } = opened;
+    const { provider, backend, identity, golden, block, blockedRefused } = opened;
     this.serving = opened;
     this.servingSince = performance.now();
     this.refusals.delete(provider);
@@ -162,7 +162,9 @@ export class ModelRunner {
     this.tell({
       kind: 'serving',
       provider,
-      message: `${provider} serves (${backend.library}, ${identity.precision})${proof}`,
+      message:
+        `${provider} serves (${backend.library}, ${identity.precision}${block === undefined ? '' : `, channels in blocks of ${block}`})${proof}` +
+        (blockedRefused === undefined ? '' : `; the faster build is not used: ${blockedRefused}`),
     });
   }
 

@@ -2,12 +2,29 @@ import { readFile } from 'node:fs/promises';
 import { EdgeError, EXIT } from '../types/errors.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { BackendKind, Provider } from '../types/provider.js';
-import { type InferenceBackend, unavailable } from './backend.js';
+import { type InferenceBackend, oneLine, unavailable } from './backend.js';
+import { cpuBlock } from './cpu-block.js';
 import { EngineBuilder } from './engine-builder.js';
 import { EngineCache, type EngineFacts, engineDirectory, engineKey } from './engine-cache.js';
 import { cacheOptions, contextModel, type EngineJob, goldenTruth, openBackend } from './engine-job.js';
-import { type Golden, type GoldenOutput, type GoldenResult, goldenOutput, loadGolden, proveGolden } from './golden.js';
-import { BUNDLED_MANIFEST, chooseFile, type LoadedModel, loadModel, type Manifest, paddedSize } from './manifest.js';
+import {
+  type Golden,
+  type GoldenOutput,
+  type GoldenResult,
+  goldenOutput,
+  loadGolden,
+  proveGolden,
+  smallestGolden,
+} from './golden.js';
+import {
+  BUNDLED_MANIFEST,
+  blockedFile,
+  chooseFile,
+  type LoadedModel,
+  loadModel,
+  type Manifest,
+  paddedSize,
+} from './manifest.js';
 import { OrtLibrary } from './ort-api.js';
 import { findLibrary, missingProviderFile } from './ort-library-path.js';
 import { type Platform, type PlatformSources, readPlatform } from './platform.js';
@@ -58,6 +75,8 @@ export interface OpenerModel {
   /** Of the frames, px. */
   width: number;
   height: number;
+  /** False: the CPU runs the standard build of the network, not the one in its own order of channels. Default: true. */
+  blocked?: boolean;
 }
 
 /** A provider that computed the golden frame's truth. */
@@ -69,6 +88,10 @@ export interface Opened {
   input: Float32Array;
   /** Absent: the FP32 network on the CPU, at a size for which the model brings no truth; it is the truth. */
   golden?: GoldenResult;
+  /** Channels a block, where the CPU runs the build made for its own; absent: the standard one. */
+  block?: number;
+  /** Why that build does not run, where there is one. */
+  blockedRefused?: string;
 }
 
 /** A provider that first needs an engine built, or a first trial, in another process. */
@@ -93,6 +116,9 @@ export interface OpenerParts {
   /** Timed runs of the golden frame on the CPU; 0: it is not run there. */
   cpuRuns?: number;
 }
+
+/** Blocked builds that were tried in this process, each with what came of it. */
+const PROVEN = new Map<string, Promise<void>>();
 
 /** Loading an engine may end this process so often before it is not loaded any more. */
 const MAX_CRASHES = 2;
@@ -129,7 +155,7 @@ export class ProviderOpener {
   async open(provider: Provider): Promise<Opened | Pending> {
     const { kind, libraryPath } = await this.libraryFor(provider);
     const model = await this.load(provider);
-    if (provider === 'cpu') return this.prove(provider, kind, libraryPath, model, {});
+    if (provider === 'cpu') return this.openCpu(kind, libraryPath, model);
     const library = await this.libraryName(kind, libraryPath);
     const platform = await this.readPlatform();
     const how = this.howToBuild(provider, kind);
@@ -180,6 +206,48 @@ export class ProviderOpener {
     } finally {
       await this.cache.noteLoaded(key);
     }
+  }
+
+  /** In this CPU's own order of channels where that computes the same; else as everywhere. */
+  private async openCpu(kind: BackendKind, libraryPath: string | undefined, plain: LoadedModel): Promise<Opened> {
+    const { manifest, manifestPath, blocked = true } = this.model;
+    const prove = (model: LoadedModel) => this.prove('cpu', kind, libraryPath, model, {});
+    if (!blocked || kind !== 'onnxruntime-node' || plain.file.precision !== 'fp32') return prove(plain);
+    const block = await cpuBlock();
+    const file = block === undefined ? undefined : blockedFile(manifest, block);
+    if (block === undefined || file === undefined) return prove(plain);
+    try {
+      const model = await loadModel(manifestPath, manifest, file);
+      await this.proveBlocked(kind, libraryPath, model);
+      return { ...(await prove(model)), block };
+    } catch (cause) {
+      return { ...(await prove(plain)), blockedRefused: oneLine((cause as Error).message) };
+    }
+  }
+
+  /**
+   * Once a process: the file is for one library on one kind of CPU, so it must show that it computes the same. It serves any
+   * size, so the smallest golden frame that has a truth tells.
+   * @throws EdgeError
+   */
+  private proveBlocked(kind: BackendKind, libraryPath: string | undefined, model: LoadedModel): Promise<void> {
+    const key = `${model.file.sha256} ${kind} ${libraryPath}`;
+    const known = PROVEN.get(key);
+    if (known !== undefined) return known;
+    const { manifestPath, manifest } = this.model;
+    const proof = (async () => {
+      const size = await smallestGolden(manifestPath, manifest);
+      if (size === undefined) throw new Error('the model has no golden frame that could prove it');
+      const golden = await loadGolden(manifestPath, BUNDLED_MANIFEST, manifest, size);
+      const backend = await openBackend(kind, libraryPath, model, { ...size, threads: 1 });
+      try {
+        await proveGolden(backend, golden, golden.expected!, 0);
+      } finally {
+        await backend.close();
+      }
+    })();
+    PROVEN.set(key, proof);
+    return proof;
   }
 
   /** Builds in another process what `open` asked for; then `open` finds it. @throws EdgeError */

@@ -19,6 +19,10 @@ export interface ProviderOutcome {
   outcome: 'proved' | 'refused' | 'unbuilt';
   library?: string;
   precision?: 'fp32' | 'fp16';
+  /** Channels a block, where the CPU runs the build made for it. */
+  block?: number;
+  /** Why that build does not run here. */
+  blockedRefused?: string;
   /** Median of a run on the golden frame, ms. */
   latencyMs?: number;
   heatError?: number;
@@ -59,7 +63,7 @@ async function one(
     if ('pending' in opened) {
       return { provider, outcome: 'unbuilt', reason: opened.because ?? 'its engine is not built yet' };
     }
-    const { backend, identity, golden } = opened;
+    const { backend, identity, golden, block, blockedRefused } = opened;
     const { library } = backend;
     await backend.close();
     return {
@@ -67,6 +71,8 @@ async function one(
       outcome: 'proved',
       library,
       precision: identity.precision,
+      ...(block !== undefined && { block }),
+      ...(blockedRefused !== undefined && { blockedRefused }),
       ...(golden && { latencyMs: golden.latencyMs, heatError: golden.heatError, peakErrorPx: golden.peakErrorPx }),
     };
   } catch (error) {

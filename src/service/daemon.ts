@@ -595,6 +595,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
     detector: {
       manifest: config.detector.model ?? BUNDLED_MANIFEST,
       precision: config.detector.precision,
+      blocked: config.detector.blocked,
       threads: config.detector.threads,
       runtime: runtimeOptions(config),
       ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),

@@ -209,6 +209,8 @@ class CropSampler:
         self.first_target = [{i: k for k, (i, j) in reversed(list(enumerate(f.targets))) if j == 0} for f in self.focus]
         self.focused = 0.0
         """Share of the crops that go where the network was wrong (see ``focus.py``)."""
+        self.distorted = 1.0
+        """Share of the crops that are distorted as another camera would (``degrade``)."""
         self.calm = False
         """True: few distortions, few aimed crops and few injected targets, so that the last steps see images as they are, and
         targets as rare as they are: scores then mean the same in a large frame as in a small one."""
@@ -220,7 +222,7 @@ class CropSampler:
         rng = self.rng
         which = int(rng.choice(len(self.pools), p=self.weights))
         pool, focus = self.pools[which], self.focus[which]
-        aim = bool(pool.with_targets) and rng.random() < (0.3 if self.calm else 0.75)
+        aim = bool(pool.with_targets) and rng.random() < (0.5 if self.calm else 0.75)
         aimed, clutter = -1, None
         if aim and rng.random() < self.focused:
             index, aimed = focus.draw_target(rng)
@@ -250,7 +252,7 @@ class CropSampler:
         first = self.first_target[which].get(index, 0)
         self.origin.pool, self.origin.sample = which, index
         self.origin.targets = [(first + k, *p) for k, p in own]
-        if not self.calm or rng.random() < 0.3:
+        if rng.random() < (0.3 if self.calm else self.distorted):
             z = self.degrade(z)
         else:
             z = z.copy()

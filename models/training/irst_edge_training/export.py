@@ -18,6 +18,7 @@ from .evaluate import pad_to
 from .frozen import freeze
 from .model import STRIDE, NetConfig, P2PLite, count_parameters
 from .normalise import MAD_TO_SIGMA, MIN_SCALE, STD_SHARE, Z_MAX, Z_MIN, normalise
+from .onnx_blocked import BLOCKS, BlockedExporter
 from .onnx_graph import VARIANTS, Exporter
 
 SIZES: tuple[tuple[int, int] | None, ...] = ((120, 160), (256, 256), (256, 320), (288, 384), (512, 640), None)
@@ -114,10 +115,22 @@ def write_graphs(
     return files
 
 
+def write_blocked(model: P2PLite, out: Path, name: str) -> list[dict]:
+    """Writes ``out/<name>_any_fp32_block<N>.onnx`` for each block of ONNX Runtime's CPU kernels; returns what a manifest says."""
+    files = []
+    for block in BLOCKS:
+        data = BlockedExporter(model, block).build("height", "width").SerializeToString(deterministic=True)
+        file = f"{name}_any_fp32_block{block}.onnx"
+        write_atomic(out / file, data)
+        files.append({"file": file, "block": block, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    return files
+
+
 def export(checkpoint: Path, out: Path, name: str, threshold: float | None = None) -> dict:
     """Writes ``out/<name>_<size>_<precision>.onnx`` and ``out/manifest.json``; returns the manifest."""
     model, state = load_checkpoint(checkpoint)
     files = write_graphs(model, out, name)
+    blocked = write_blocked(model, out, name)
     validation = state.get("validation", {})
     earlier = state.get("earlier", {"step": 0, "spent": 0.0})
     manifest = {
@@ -145,6 +158,7 @@ def export(checkpoint: Path, out: Path, name: str, threshold: float | None = Non
                      "config": state["config"]},
         "validation": validation,
         "files": files,
+        "blocked": blocked,
     }
     write_atomic(out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
     return manifest
@@ -176,6 +190,6 @@ def main(args: argparse.Namespace) -> None:
     if args.sizes or args.precision != ["fp32", "fp16"]:
         raise SystemExit("export: --sizes and --precision go with --variant static-sum or frozen: the manifest lists every file")
     manifest = export(args.checkpoint, args.out, args.name, args.threshold)
-    for f in manifest["files"]:
+    for f in manifest["files"] + manifest["blocked"]:
         print(f"{f['file']}  {f['bytes']} bytes  {f['sha256'][:12]}")
     print(f"{manifest['parameters']} parameters, {manifest['gigaFlops256']} GFLOPs at 256x256, threshold {manifest['decode']['threshold']}")

@@ -183,6 +183,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--optimiser", choices=("muon", "adamw"), default="muon", help="of the kernels that mix channels")
     p.add_argument("--muon-lr", type=float, default=0.02)
     p.add_argument("--focus", type=float, default=0.5, help="share of crops that go where the network was wrong")
+    p.add_argument("--distorted", type=float, default=1.0, help="share of crops with the noise, blur and stripes of other cameras")
     p.add_argument("--bf16", action="store_true", help="bfloat16 activations: faster where the CPU or GPU has the instructions")
     p.add_argument("--init", type=Path, help="a checkpoint whose weights a new schedule starts from")
     p.add_argument("--seed", type=int, default=1)
@@ -272,7 +273,9 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     sizes = [", ".join(f"{p.name} {len(p.samples)}" for p in group) for group in (train_pools, held)]
     tell(f"pools: {sizes[0]} held: {sizes[1]}")
     # The seed moves with the step, so a resumed run does not see the same crops again, and with the rank.
-    feed = Prefetch(CropSampler(train_pools, args.seed * 1_000_003 + step + 500_009 * ranks.rank, args.rounded_labels))
+    sampler = CropSampler(train_pools, args.seed * 1_000_003 + step + 500_009 * ranks.rank, args.rounded_labels)
+    sampler.distorted = args.distorted
+    feed = Prefetch(sampler)
 
     def progress() -> float:
         return step / args.steps if args.steps else spent / (args.hours * 3600)

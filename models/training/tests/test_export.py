@@ -18,6 +18,7 @@ from irst_edge_training.export import export, giga_flops, load_checkpoint, parse
 from irst_edge_training.frozen import freeze
 from irst_edge_training.model import NetConfig, P2PLite, count_parameters
 from irst_edge_training.normalise import normalise
+from irst_edge_training.onnx_blocked import BLOCKS, DOMAIN, BlockedExporter
 from irst_edge_training.onnx_graph import OPERATORS, Exporter
 
 from .common import CHECKPOINT, CLIP, MODELS
@@ -116,9 +117,57 @@ class Graph(unittest.TestCase):
         shipped = json.loads((MODELS / "manifest.json").read_text())
         with tempfile.TemporaryDirectory() as folder:
             made = export(CHECKPOINT, Path(folder), shipped["name"])
-            self.assertEqual([f["file"] for f in made["files"]], [f["file"] for f in shipped["files"]])
+            for kind in ("files", "blocked"):
+                self.assertEqual([f["file"] for f in made[kind]], [f["file"] for f in shipped[kind]])
             self.assertEqual(made["decode"]["threshold"], shipped["decode"]["threshold"])
             self.assertEqual(made["input"], shipped["input"])
+
+
+def blocks_here() -> int | None:
+    """Channels a block of ONNX Runtime on this CPU: those of a convolution that its optimiser put into blocks."""
+    with tempfile.TemporaryDirectory() as folder:
+        weight = onnx.numpy_helper.from_array(np.ones((8, 1, 3, 3), np.float32), "w")
+        info = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in "xy"]
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Conv", ["x", "w"], ["y"])], "g", [info[0]], [info[1]], [weight])
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = f"{folder}/o.onnx"
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        nodes = onnx.load(options.optimized_model_filepath).graph
+        return nodes.initializer[0].dims[0] if any(n.domain == DOMAIN for n in nodes.node) else None
+
+
+class Blocked(unittest.TestCase):
+    """The build for ONNX Runtime's CPU provider: only a CPU with its block can run it."""
+
+    def test_computes_what_the_network_does(self):
+        block = blocks_here()
+        if block is None:
+            self.skipTest("this CPU has no blocks")
+        z = np.random.default_rng(5).standard_normal((64, 96), np.float32) * 2
+        for config in (NetConfig(), NetConfig(dynamic=False), NetConfig(fusion=False), NetConfig(gate=False), NetConfig(channels=(32, 64, 64), depth=((2,), (1, 2), (1, 1, 2)))):
+            with self.subTest(config):
+                model = random_net(config, z)
+                with torch.no_grad():
+                    logit, logsig = model(torch.from_numpy(z)[None, None])
+                heat, sig = run(BlockedExporter(model, block).build("height", "width").SerializeToString(), z)
+                self.assertGreater(np.ptp(heat), 0.1)
+                self.assertLessEqual(np.abs(heat - logit.sigmoid().numpy()[0, 0]).max(), 1e-4)
+                self.assertLessEqual(np.abs(sig - logsig.clamp(-1, 2).numpy()[0, 0]).max(), 1e-4)
+
+    def test_shipped_files(self):
+        manifest = json.loads((MODELS / "manifest.json").read_text())
+        self.assertEqual([f["block"] for f in manifest["blocked"]], list(BLOCKS))
+        frame = pad_to(normalise(cv2.imread(str(CLIP / "020.png"), cv2.IMREAD_UNCHANGED)))
+        truth = run((MODELS / "p2p-lite_any_fp32.onnx").read_bytes(), frame)
+        for f in manifest["blocked"]:
+            data = (MODELS / f["file"]).read_bytes()
+            self.assertEqual((len(data), hashlib.sha256(data).hexdigest()), (f["bytes"], f["sha256"]))
+            self.assertLessEqual(f["bytes"], 1_000_000)
+            if f["block"] == blocks_here():
+                for a, b in zip(truth, run(data, frame)):
+                    self.assertLessEqual(np.abs(a - b).max(), 1e-4)
 
 
 class Variants(unittest.TestCase):

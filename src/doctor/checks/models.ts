@@ -1,4 +1,4 @@
-import { BUNDLED_MANIFEST, loadModel, readManifest } from '../../detect/manifest.js';
+import { BUNDLED_MANIFEST, everyFile, loadModel, readManifest } from '../../detect/manifest.js';
 import type { DoctorContext } from '../context.js';
 import { type Finding, fromError, ok } from '../finding.js';
 
@@ -12,7 +12,8 @@ export async function checkModels({ config }: Pick<DoctorContext, 'config'>): Pr
     const bad: Finding[] = [];
     let bytes = 0;
     // One after the other: a Jetson may have little memory to spare.
-    for (const file of manifest.files) {
+    const files = everyFile(manifest);
+    for (const file of files) {
       try {
         await loadModel(path, manifest, file);
         bytes += file.bytes;
@@ -25,7 +26,7 @@ export async function checkModels({ config }: Pick<DoctorContext, 'config'>): Pr
       (f) => `${f.width ?? 'any'}${f.width === null ? '' : `x${f.height}`} ${f.precision}`,
     );
     return [
-      ok(CHECK, 'MODEL', `${manifest.name}: ${manifest.files.length} files, each with the sha256 of the manifest`, {
+      ok(CHECK, 'MODEL', `${manifest.name}: ${files.length} files, each with the sha256 of the manifest`, {
         manifest: path,
         bytes,
         sizes,

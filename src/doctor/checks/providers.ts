@@ -27,10 +27,10 @@ export async function checkProviders(
   try {
     const publicKey = config.security.modelPublicKey;
     const manifest = await readManifest(manifestPath, publicKey);
-    const { precision, threads } = config.detector;
+    const { precision, blocked, threads } = config.detector;
     outcomes = await tryAll(
       runtimeOptions(config),
-      { manifestPath, ...(publicKey !== undefined && { publicKey }), manifest, precision, threads, ...size },
+      { manifestPath, ...(publicKey !== undefined && { publicKey }), manifest, precision, blocked, threads, ...size },
       { build, signal },
     );
   } catch (cause) {
@@ -52,7 +52,8 @@ export async function checkProviders(
 }
 
 function finding(outcome: ProviderOutcome, serves: boolean, jetson: boolean): Finding {
-  const { provider, library, precision, latencyMs, heatError, peakErrorPx, code, reason, hint } = outcome;
+  const { provider, library, precision, block, blockedRefused, latencyMs, heatError, peakErrorPx, code, reason, hint } =
+    outcome;
   const data = { ...outcome };
   switch (outcome.outcome) {
     case 'proved':
@@ -60,7 +61,8 @@ function finding(outcome: ProviderOutcome, serves: boolean, jetson: boolean): Fi
         CHECK,
         'PROVIDER',
         `${provider} ${serves ? 'serves' : 'works too'}: ${latencyMs?.toFixed(2)} ms on the golden frame, heat off by ` +
-          `${heatError?.toFixed(4)}, peak by ${peakErrorPx?.toFixed(3)} px (${library}, ${precision})`,
+          `${heatError?.toFixed(4)}, peak by ${peakErrorPx?.toFixed(3)} px (${library}, ${precision}${block === undefined ? '' : `, channels in blocks of ${block}`})` +
+          (blockedRefused === undefined ? '' : `; the faster build is not used: ${blockedRefused}`),
         data,
       );
     case 'unbuilt':
