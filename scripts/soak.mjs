@@ -2,11 +2,13 @@
 // and every event has a fate. Needs a build, mosquitto, and Linux (/proc).
 //
 //   node scripts/soak.mjs [--minutes 10] [--seed 1] [--fps 30] [--size 160x120] [--out DIR] [--no-faults] [--latency-factor 1.5]
+//                         [--only KIND,KIND] [--pause 12]
 //
 // Two cameras: a synthetic scene (without end) and the recording test/fixtures/drone-sky (in a loop). Faults, at random times:
 // broker SIGKILLed and restarted, frozen (SIGSTOP); the link cut in the middle of packets; the store's process killed; the state disk
 // full (as root: a small tmpfs); the recording gone, until its camera's worker fails and is restarted; a flood of commands, valid and
 // not; SIGHUP; and, after a tenth of the time and then every half hour, the whole daemon SIGKILLed. Writes report.json, report.md, soak.svg into --out. Exit status: 0 all checks hold.
+// --only: these faults and no other (names as in the report), to find out which one a change is of; --pause: longest rest between two, s.
 // --latency-factor: how many times as high the last third's latency may be; more where other work comes and goes.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -41,6 +43,8 @@ const { values } = parseArgs({
     out: { type: 'string' },
     'no-faults': { type: 'boolean', default: false },
     'latency-factor': { type: 'string', default: '1.5' },
+    only: { type: 'string' },
+    pause: { type: 'string', default: '12' },
   },
 });
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -367,7 +371,10 @@ const hasReload =
   readFileSync(join(ROOT, 'dist/service/daemon.js'), 'utf8').includes('SIGHUP') ||
   readFileSync(join(ROOT, 'dist/commands/run.js'), 'utf8').includes('SIGHUP');
 const kinds = Object.keys(FAULTS).filter(
-  (kind) => (kind !== 'diskFull' || mounted) && (kind !== 'reload' || hasReload),
+  (kind) =>
+    (kind !== 'diskFull' || mounted) &&
+    (kind !== 'reload' || hasReload) &&
+    (values.only?.split(',').includes(kind) ?? true),
 );
 
 await broker.start();
@@ -393,7 +400,7 @@ async function faultLoop() {
   // Each kind in turn in a random order, so that a short run has met most of them.
   let bag = [];
   await delay(15_000 * Math.min(1, durationMs / 120_000));
-  let killAt = durationMs * 0.1;
+  let killAt = values.only === undefined ? durationMs * 0.1 : Number.POSITIVE_INFINITY;
   while (performance.now() - started < durationMs - 20_000 && failure === undefined) {
     const now = performance.now() - started;
     if (now >= killAt) {
@@ -416,7 +423,7 @@ async function faultLoop() {
     await FAULTS[kind](r);
     faults.push({ kind, at, ms: performance.now() - started - at });
     faulting = false;
-    await delay(3000 + 12_000 * r());
+    await delay(3000 + 1000 * Number(values.pause) * r());
   }
 }
 

@@ -13,6 +13,8 @@ export interface NativeAddon {
   sdNotify(state: string, path?: string): boolean;
   /** From now on all threads take memory from one arena of the C library's; false where it has none. */
   shareMallocArena(): boolean;
+  /** Gives memory that the C library holds free back to the system; false where there was none. */
+  releaseFreeMemory(): boolean;
   /**
    * Opens a V4L2 node, or, with a second argument, the fake device that has this path. Throws a `NativeSystemError`:
    * `ENOTTY` from `VIDIOC_QUERYCAP` is a file that is no V4L2 device.

@@ -21,6 +21,7 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
     DefineAddon(exports, {
                              InstanceValue("version", Napi::String::New(env, IRST_EDGE_VERSION), napi_enumerable),
                              InstanceMethod("shareMallocArena", &EdgeAddon::ShareMallocArena, napi_enumerable),
+                             InstanceMethod("releaseFreeMemory", &EdgeAddon::ReleaseFreeMemory, napi_enumerable),
                              InstanceMethod("sdNotify", &EdgeAddon::SdNotify, napi_enumerable),
                          });
     irst::DefineV4l2(env, exports, camera_, fake_device_);
@@ -32,6 +33,16 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
   Napi::Value ShareMallocArena(const Napi::CallbackInfo& info) {
 #ifdef __GLIBC__
     return Napi::Boolean::New(info.Env(), mallopt(M_ARENA_MAX, 1) == 1);
+#else
+    return Napi::Boolean::New(info.Env(), false);
+#endif
+  }
+
+  // releaseFreeMemory(): boolean. Gives what malloc holds free back to the system (malloc_trim(3)). False: there was none, or the C library
+  // has no such thing.
+  Napi::Value ReleaseFreeMemory(const Napi::CallbackInfo& info) {
+#ifdef __GLIBC__
+    return Napi::Boolean::New(info.Env(), malloc_trim(0) == 1);
 #else
     return Napi::Boolean::New(info.Env(), false);
 #endif

@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--topic", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--no-spinning", action="store_true", help="threads of the inference wait asleep, as irst-edge has them")
+    parser.add_argument("--block", type=int, help="the build of the network with so many channels a block, which irst-edge runs on a CPU")
     parser.add_argument("--fps", type=float, help="pace, Hz; default: as fast as it goes")
     args = parser.parse_args()
 
@@ -61,7 +62,8 @@ def main() -> None:
     manifest = json.loads(manifest_path.read_text())
     files = sorted(pathlib.Path(args.frames).glob("*.png"))
     height, width = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED).shape[:2]
-    model = next(f for f in manifest["files"] if (f["width"], f["height"], f["precision"]) == (width, height, "fp32"))
+    blocked = [f for f in manifest["blocked"] if f["block"] == args.block]
+    model = (blocked or [f for f in manifest["files"] if (f["width"], f["height"], f["precision"]) == (width, height, "fp32")])[0]
     options = ort.SessionOptions()
     options.intra_op_num_threads = args.threads
     options.inter_op_num_threads = 1

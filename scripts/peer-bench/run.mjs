@@ -2,8 +2,9 @@
 // irst-edge beside the obvious alternative, a Python loop (peer_loop.py), on this machine: same frames, network, threads, broker,
 // message. They run in turns, never together. Prints one table. docs/benchmarks.md
 //
-//   node scripts/peer-bench/run.mjs [--seconds 5] [--rounds 2] [--threads 2] [--no-spinning] [--json FILE] [--venv DIR]
+//   node scripts/peer-bench/run.mjs [--seconds 5] [--rounds 2] [--threads 2] [--no-spinning] [--same-build] [--json FILE] [--venv DIR]
 //
+// --same-build: the loop runs the build of the network for this CPU that irst-edge runs, not the standard file.
 // --no-spinning: the loop's inference threads wait asleep, as those of irst-edge do; ONNX Runtime's default is to spin.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,6 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import mqtt from 'mqtt';
+import { cpuBlock } from '../../dist/detect/cpu-block.js';
 import { freePort } from '../../dist/util/ports.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -31,11 +33,13 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '2' },
     threads: { type: 'string', default: '2' },
     'no-spinning': { type: 'boolean', default: false },
+    'same-build': { type: 'boolean', default: false },
     json: { type: 'string' },
     venv: { type: 'string', default: path.join(os.homedir(), '.cache/irst-edge/peer-bench-venv') },
   },
 });
 const [seconds, rounds, threads] = [Number(values.seconds), Number(values.rounds), Number(values.threads)];
+const block = values['same-build'] ? await cpuBlock() : undefined;
 const ORT = JSON.parse(readFileSync(path.join(ROOT, 'node_modules/onnxruntime-node/package.json'), 'utf8')).version;
 
 /** The interpreter of a virtual environment with the alternative's libraries; ONNX Runtime of the very same version. */
@@ -94,6 +98,7 @@ function peer(interpreter, port, fps) {
       PEER,
       ...args.map(String),
       ...(values['no-spinning'] ? ['--no-spinning'] : []),
+      ...(block === undefined ? [] : ['--block', String(block)]),
       ...(fps === undefined ? [] : ['--fps', String(fps)]),
     ],
   ];
@@ -288,6 +293,7 @@ try {
     versions: { onnxruntime: versions[0], opencv: versions[1], paho: versions[2], numpy: versions[3] },
     settings: {
       peerSpinning: !values['no-spinning'],
+      peerBlock: block ?? null,
       seconds,
       rounds,
       threads,
@@ -304,7 +310,7 @@ try {
   const row = (name, pick, digits) => `| ${name} | ${pick(o).toFixed(digits)} | ${pick(p).toFixed(digits)} |`;
   console.log(
     [
-      `${result.machine.cpu}, ${result.machine.cores} cores, load ${result.machine.loadBefore.toFixed(1)}; ${threads} threads; ONNX Runtime ${versions[0]} in both; ` +
+      `${result.machine.cpu}, ${result.machine.cores} cores, load ${result.machine.loadBefore.toFixed(1)}; ${threads} threads; ONNX Runtime ${versions[0]} in both, the loop with ${block === undefined ? 'the standard file' : `blocks of ${block} too`}; ` +
         `Node.js ${process.version}; OpenCV ${versions[1]}, paho-mqtt ${versions[2]}, numpy ${versions[3]}; ${rounds} rounds of ${seconds} s`,
       '',
       '| | irst-edge | Python loop |',

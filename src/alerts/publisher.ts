@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { type IClientOptions, type IConnackPacket, type MqttClient, connect as mqttConnect } from 'mqtt';
+import { writeToStream } from 'mqtt-packet';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { backoffMs } from './backoff.js';
 import {
@@ -16,6 +17,9 @@ import { connectionSettings } from './connection.js';
 import type { DurableOutbox, EventItem, OutboxRecord } from './durable-outbox.js';
 import { type AlertCounters, Outbox, type OutboxEntry } from './outbox.js';
 import { type DetectionsMessage, type StatusMessage, statusMessage, type Topics, topics } from './schema.js';
+
+// Else the first packet makes a buffer for every two-byte number there is, 7 MB: see the README of mqtt-packet.
+writeToStream.cacheNumbers = false;
 
 /** What is subscribed to on every connection. */
 export interface Subscriptions {

@@ -8,6 +8,7 @@ import type { CaptureTransition, DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { FramePicture, FramePictureOptions } from '../types/picture.js';
 import type { ProviderChange, ProviderStatus } from '../types/provider.js';
+import { giveMemoryBack } from '../util/small-memory.js';
 import { type Judgement, judgeWorker, type WorkerLimits, type WorkerProgress } from './progress.js';
 
 const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
@@ -327,6 +328,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     worker.on('exit', (code) => {
       this.worker = undefined;
       this.ready = false;
+      giveMemoryBack();
       for (const answer of [...this.waiting.values()]) answer(undefined);
       for (const answer of this.waitingPictures.values()) answer(undefined);
       this.waitingPictures.clear();

@@ -16,3 +16,12 @@ export function keepMemorySmall(): void {
     // Without the addon there is more memory in use, and whoever needs it says so.
   }
 }
+
+/** After something large has ended (a camera's thread): malloc keeps what it freed, and the next one may not fit in there. */
+export function giveMemoryBack(): void {
+  try {
+    loadNative().releaseFreeMemory();
+  } catch {
+    // Without the addon there is more memory in use, as above.
+  }
+}

@@ -23,6 +23,7 @@ from .evaluate import THRESHOLDS, inside, pad_to, peaks, score
 from .export import calibration_frames, load_checkpoint, parse_size
 from .model import P2PLite
 from .normalise import normalise
+from .onnx_blocked import BlockedExporter, cpu_block
 from .onnx_graph import VARIANTS, Exporter
 from .quantise import quantise
 
@@ -76,6 +77,10 @@ def latencies(sessions: dict[str, ort.InferenceSession], z: np.ndarray, repeats:
     return {name: np.array(t) for name, t in times.items()}
 
 
+BLOCKED = "blocked"
+"""The build for ONNX Runtime's CPU kernels, beside ``VARIANTS``."""
+
+
 @dataclass
 class Options:
     variants: tuple[str, ...] = VARIANTS
@@ -92,6 +97,11 @@ def build(model: P2PLite, variant: str, frames: list[np.ndarray], size: tuple[in
         # The calibrator wants frames of one size.
         fixed = [fit(z, size or (256, 256)) for z in frames]
         return quantise(Exporter(model, variant="frozen", frames=frames).build(height, width), fixed)
+    if variant == BLOCKED:
+        block = cpu_block()
+        if block is None:
+            raise SystemExit("compare: ONNX Runtime has no blocks on this CPU: leave blocked out of --variants")
+        return BlockedExporter(model, block).build(height, width)
     return Exporter(model, variant=variant, frames=frames).build(height, width)
 
 
@@ -125,7 +135,7 @@ def compare(model: P2PLite, frames: list[np.ndarray], pools: dict[str, list[Samp
             "thresholdOwn": float(THRESHOLDS[int(mean.argmax())]),
             "heatMax": worst,
             "heatRms": float(np.sqrt(squared / max(1.0, cells))),
-            "macs": None if n == "int8" else graph_macs(fixed[n]),
+            "macs": None if n in ("int8", BLOCKED) else graph_macs(fixed[n]),
             "nodes": len(fixed[n].graph.node),
             "bytes": fixed[n].ByteSize(),
             "ms": float(np.median(times[n])),
@@ -174,7 +184,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", type=Path, required=True, help="folder with NUDT-SIRST, SIRST, IRSTD-1K")
     p.add_argument("--lists", nargs="+", default=[], metavar="SET/FILE", help="lists under --data (default: held-out tenths)")
     p.add_argument("--held-out", nargs="+", default=["NUDT-SIRST", "SIRST", "IRSTD-1K"], metavar="SET", help="sets, without --lists")
-    p.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    p.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=(*VARIANTS, BLOCKED))
     p.add_argument("--int8", action="store_true", help="the frozen graph in 8-bit (QDQ) as well, an experiment")
     p.add_argument("--calibration", type=int, default=48, help="training frames that frozen and 8-bit builds are calibrated on")
     p.add_argument("--threshold", type=float, help="score threshold (default: the checkpoint's)")

@@ -9,6 +9,7 @@ from irst_edge_training.compare import Options, compare, fit, graph_macs, table
 from irst_edge_training.evaluate import pad_to
 from irst_edge_training.model import NetConfig
 from irst_edge_training.normalise import normalise
+from irst_edge_training.onnx_blocked import cpu_block
 from irst_edge_training.onnx_graph import Exporter
 from irst_edge_training.quantise import quantise
 from irst_edge_training.train import smoke_pools
@@ -36,6 +37,11 @@ class Compare(unittest.TestCase):
         self.assertEqual(rows["folded"]["f1"], rows["static-sum"]["f1"])
         self.assertTrue(all(r["ms"] > 0 and r["ratio"] > 0 for r in rows.values()))
         self.assertEqual(len(table(result).splitlines()), 2 + 4)
+
+    @unittest.skipIf(cpu_block() is None, "this CPU has no blocks")
+    def test_blocked_is_folded(self):
+        result = compare(self.model, self.frames, {"one": self.samples}, 0.5, Options(("folded", "blocked"), size=(64, 96), threads=1, repeats=3))
+        self.assertLessEqual(result["variants"]["blocked"]["heatMax"], 1e-4)
 
     def test_multiply_accumulates(self):
         graphs = {v: Exporter(self.model, variant=v, frames=self.frames).build(64, 96) for v in ("folded", "static-sum", "frozen")}

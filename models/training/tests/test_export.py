@@ -18,7 +18,7 @@ from irst_edge_training.export import export, giga_flops, load_checkpoint, parse
 from irst_edge_training.frozen import freeze
 from irst_edge_training.model import NetConfig, P2PLite, count_parameters
 from irst_edge_training.normalise import normalise
-from irst_edge_training.onnx_blocked import BLOCKS, DOMAIN, BlockedExporter
+from irst_edge_training.onnx_blocked import BLOCKS, BlockedExporter, cpu_block
 from irst_edge_training.onnx_graph import OPERATORS, Exporter
 
 from .common import CHECKPOINT, CLIP, MODELS
@@ -123,26 +123,11 @@ class Graph(unittest.TestCase):
             self.assertEqual(made["input"], shipped["input"])
 
 
-def blocks_here() -> int | None:
-    """Channels a block of ONNX Runtime on this CPU: those of a convolution that its optimiser put into blocks."""
-    with tempfile.TemporaryDirectory() as folder:
-        weight = onnx.numpy_helper.from_array(np.ones((8, 1, 3, 3), np.float32), "w")
-        info = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in "xy"]
-        graph = onnx.helper.make_graph([onnx.helper.make_node("Conv", ["x", "w"], ["y"])], "g", [info[0]], [info[1]], [weight])
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.optimized_model_filepath = f"{folder}/o.onnx"
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
-        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        nodes = onnx.load(options.optimized_model_filepath).graph
-        return nodes.initializer[0].dims[0] if any(n.domain == DOMAIN for n in nodes.node) else None
-
-
 class Blocked(unittest.TestCase):
     """The build for ONNX Runtime's CPU provider: only a CPU with its block can run it."""
 
     def test_computes_what_the_network_does(self):
-        block = blocks_here()
+        block = cpu_block()
         if block is None:
             self.skipTest("this CPU has no blocks")
         z = np.random.default_rng(5).standard_normal((64, 96), np.float32) * 2
@@ -165,7 +150,7 @@ class Blocked(unittest.TestCase):
             data = (MODELS / f["file"]).read_bytes()
             self.assertEqual((len(data), hashlib.sha256(data).hexdigest()), (f["bytes"], f["sha256"]))
             self.assertLessEqual(f["bytes"], 1_000_000)
-            if f["block"] == blocks_here():
+            if f["block"] == cpu_block():
                 for a, b in zip(truth, run(data, frame)):
                     self.assertLessEqual(np.abs(a - b).max(), 1e-4)
 
