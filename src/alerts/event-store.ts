@@ -1,9 +1,11 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EdgeError, errno } from '../types/errors.js';
 import { lockState } from './state-lock.js';
+import { encodeFrame, FrameReader } from './store-frames.js';
 import type { StoreReply, StoreRequest } from './store-process.js';
 
 export type StoredRecord = [key: string, value: Uint8Array];
@@ -158,8 +160,7 @@ export class EventStore {
     this.#settle?.reject(new StoreError('process_ended', 'the store is closed'));
     if (child !== undefined && child.exitCode === null && child.signalCode === null) {
       // Nothing else may keep the program alive now, and a child in uninterruptible I/O does not even die of SIGKILL.
-      child.ref();
-      child.channel?.ref();
+      keepAlive(child, true);
       let kill: NodeJS.Timeout | undefined;
       let giveUp: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
@@ -170,8 +171,7 @@ export class EventStore {
       });
       clearTimeout(kill);
       clearTimeout(giveUp);
-      child.unref();
-      child.channel?.unref();
+      keepAlive(child, false);
     }
     this.#unlock?.();
     this.#unlock = undefined;
@@ -180,11 +180,9 @@ export class EventStore {
   /** Resolves with undefined when open, or with what is wrong with the file. Rejects where the file is not to blame. */
   #start(records: StoredRecord[]): Promise<string | undefined> {
     this.starts += 1;
-    const child = fork(this.#options.process, [this.#path], {
-      serialization: 'advanced',
+    const child = spawn(process.execPath, [this.#options.process, this.#path], {
       // LMDB writes its own lines to stderr at each failed write; the failures are counted and reported here.
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-      execArgv: [],
+      stdio: ['pipe', 'ignore', 'ignore', 'pipe'],
       // Nothing of the environment is its business, but where libraries are found.
       env: { PATH: process.env.PATH ?? '', LD_LIBRARY_PATH: process.env.LD_LIBRARY_PATH ?? '' },
     });
@@ -212,8 +210,7 @@ export class EventStore {
           blame(`not read within ${this.#options.openTimeoutMs} ms`, false, 'timeout');
         });
       }, this.#options.openTimeoutMs);
-      child.on('message', (message) => {
-        const reply = message as StoreReply;
+      const answer = (reply: StoreReply) => {
         switch (reply.type) {
           case 'records':
             if (!settled) records.push(...reply.records);
@@ -223,8 +220,7 @@ export class EventStore {
               this.#openFailures = 0;
               this.#opened = true;
               // While it works, a timer keeps us alive; idle, it must not.
-              child.unref();
-              child.channel?.unref();
+              keepAlive(child, false);
               resolve(undefined);
             });
             break;
@@ -246,6 +242,17 @@ export class EventStore {
               this.#settle?.reject(new StoreError(faultOf(reply.code), reply.message));
             }
             break;
+        }
+      };
+      const frames = new FrameReader();
+      const [requests, replies] = pipes(child);
+      // Where they break, 'exit' says so.
+      for (const pipe of [requests, replies]) pipe.on('error', () => {});
+      replies.on('data', (piece: Buffer) => {
+        try {
+          for (const reply of frames.push(piece)) answer(reply as StoreReply);
+        } catch {
+          child.kill('SIGKILL');
         }
       });
       child.on('error', (error) => {
@@ -269,7 +276,8 @@ export class EventStore {
 
   #send(child: ChildProcess, request: StoreRequest): void {
     // Where it does not arrive, 'exit' says so.
-    if (child.connected) child.send(request, () => {});
+    const [requests] = pipes(child);
+    if (requests.writable) requests.write(encodeFrame(request));
   }
 
   #moveAside(): void {
@@ -287,6 +295,13 @@ export class EventStore {
       if (errno(error) !== 'ENOENT') throw new StoreError('disk_error', (error as Error).message);
     }
   }
+}
+
+/** [requests, replies] */
+const pipes = (child: ChildProcess): [Socket, Socket] => [child.stdin as Socket, child.stdio[3] as Socket];
+
+function keepAlive(child: ChildProcess, yes: boolean): void {
+  for (const part of [child, ...pipes(child)]) yes ? part.ref() : part.unref();
 }
 
 function faultOf(code: number): StoreFault {

@@ -1,7 +1,9 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { open, type RootDatabase } from 'lmdb';
+import { readFrame, writeFrame } from './store-frames.js';
 
-// A process of its own that keeps records in an LMDB file, driven over the IPC channel by `EventStore`. Not a thread: LMDB maps
+// A process of its own that keeps records in an LMDB file, driven over pipes by `EventStore`. Not a thread: LMDB maps
 // its file into memory, and a damaged one, a failing disk or a file cut short ends the process that touches it with SIGBUS,
 // SIGSEGV or an assertion (all three seen). It must not be the one that raises alerts.
 
@@ -16,6 +18,10 @@ const MIGRATIONS: Readonly<Record<number, (db: RootDatabase<Uint8Array, string>)
 const VERSION_KEY = '\u{1}store';
 /** Records sent to the parent at a time. */
 const CHUNK = 256;
+
+/** Requests come by standard input; what else might be printed must not mix with the answers. */
+const REQUESTS = 0;
+const REPLIES = 3;
 
 export type StoreRequest =
   | { type: 'commit'; number: number; puts: [key: string, value: Uint8Array][]; removes: string[] }
@@ -32,15 +38,18 @@ export type StoreReply =
   | { type: 'failed'; number: number; code: number; message: string };
 
 function main(path: string): void {
-  let db: RootDatabase<Uint8Array, string>;
+  let db: RootDatabase<Uint8Array, string> | undefined;
   try {
     db = openStore(path);
   } catch (error) {
     reply({ type: 'refused', ...plain(error) });
-    process.disconnect();
     return;
   }
-  process.on('message', (request: StoreRequest) => {
+  if (db === undefined) return;
+  for (;;) {
+    const request = readFrame(REQUESTS) as StoreRequest | undefined;
+    // The parent is gone: nothing waits for the file to be closed.
+    if (request === undefined) process.exit(0);
     if (request.type === 'close') {
       void db.close().finally(() => process.exit(0));
       return;
@@ -55,13 +64,14 @@ function main(path: string): void {
       });
     } catch (error) {
       reply({ type: 'failed', number: request.number, ...plain(error) });
-      return;
+      continue;
     }
     reply({ type: 'done', number: request.number, ms: performance.now() - start });
-  });
+  }
 }
 
-function openStore(path: string): RootDatabase<Uint8Array, string> {
+/** Undefined: refused, and said so. */
+function openStore(path: string): RootDatabase<Uint8Array, string> | undefined {
   const fresh = !existsSync(path);
   const db = open<Uint8Array, string>({
     path,
@@ -87,8 +97,7 @@ function openStore(path: string): RootDatabase<Uint8Array, string> {
       version,
       ...(newer && { newer }),
     });
-    process.disconnect();
-    return db;
+    return undefined;
   } else {
     let chunk: [string, Uint8Array][] = [];
     for (const { key, value } of db.getRange()) {
@@ -128,7 +137,12 @@ function bringUp(db: RootDatabase<Uint8Array, string>, version: number): boolean
 }
 
 function reply(message: StoreReply): void {
-  if (process.connected) process.send?.(message);
+  try {
+    writeFrame(REPLIES, message);
+  } catch {
+    // The parent is gone.
+    process.exit(0);
+  }
 }
 
 function plain(error: unknown): { code: number; message: string } {
@@ -138,12 +152,11 @@ function plain(error: unknown): { code: number; message: string } {
   return { code: number, message: String(message).split('\n')[0]?.slice(0, 200) ?? '' };
 }
 
-const [, , path] = process.argv;
-if (process.send !== undefined && path !== undefined) {
+const [, self = '', path] = process.argv;
+if (path !== undefined && realpathSync(self) === fileURLToPath(import.meta.url)) {
   // Ctrl-C and systemd signal every process of the group: the parent says when to end, or is gone.
   process.on('SIGTERM', () => {});
   process.on('SIGINT', () => {});
   process.on('SIGHUP', () => {});
-  process.on('disconnect', () => process.exit(0));
   main(path);
 }
