@@ -247,8 +247,8 @@ export class EventStore {
       const frames = new FrameReader();
       const [requests, replies] = pipes(child);
       // Where they break, 'exit' says so.
-      for (const pipe of [requests, replies]) pipe.on('error', () => {});
-      replies.on('data', (piece: Buffer) => {
+      for (const pipe of [requests, replies]) pipe?.on('error', () => {});
+      replies?.on('data', (piece: Buffer) => {
         try {
           for (const reply of frames.push(piece)) answer(reply as StoreReply);
         } catch {
@@ -277,7 +277,7 @@ export class EventStore {
   #send(child: ChildProcess, request: StoreRequest): void {
     // Where it does not arrive, 'exit' says so.
     const [requests] = pipes(child);
-    if (requests.writable) requests.write(encodeFrame(request));
+    if (requests?.writable) requests.write(encodeFrame(request));
   }
 
   #moveAside(): void {
@@ -297,11 +297,14 @@ export class EventStore {
   }
 }
 
-/** [requests, replies] */
-const pipes = (child: ChildProcess): [Socket, Socket] => [child.stdin as Socket, child.stdio[3] as Socket];
+/** Requests and replies; none where the process could not even be started for want of file descriptors. */
+function pipes(child: ChildProcess): [requests: Socket | undefined, replies: Socket | undefined] {
+  const { stdin, stdio } = child as { stdin?: unknown; stdio?: readonly unknown[] };
+  return [stdin as Socket | undefined, stdio?.[3] as Socket | undefined];
+}
 
 function keepAlive(child: ChildProcess, yes: boolean): void {
-  for (const part of [child, ...pipes(child)]) yes ? part.ref() : part.unref();
+  for (const part of [child, ...pipes(child)]) yes ? part?.ref() : part?.unref();
 }
 
 function faultOf(code: number): StoreFault {

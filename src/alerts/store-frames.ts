@@ -2,8 +2,8 @@ import { readSync, writeSync } from 'node:fs';
 import { deserialize, serialize } from 'node:v8';
 
 // Messages between `EventStore` and the store's process, over pipes: four bytes of length (little-endian), then V8's own
-// serialisation. Not Node's IPC channel: a process that waits in read(2) answers in a third of the time that one takes that
-// waits in an event loop (p99 1 ms against 3), and every `new` event waits for it.
+// serialisation. Not Node's IPC channel: a process that waits in read(2) answers sooner than one that waits in an event loop,
+// and every `new` event waits for it.
 
 const HEAD = 4;
 /** Longer ones are no message of ours. */

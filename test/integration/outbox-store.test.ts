@@ -411,6 +411,22 @@ describe('the store of events', () => {
     }
   });
 
+  it('says so where no process can be started for want of file descriptors', async () => {
+    const module = await compileModule('alerts/event-store');
+    cleanup.push(module.remove);
+    const program = `
+      const { EventStore } = await import(${JSON.stringify(module.file)});
+      const { openSync } = await import('node:fs');
+      const store = new EventStore({ directory: ${JSON.stringify(join(dir, 'no-descriptors'))} });
+      store.lock();
+      try { for (;;) openSync('/dev/null'); } catch {}
+      await store.open().catch((error) => console.log(error.constructor.name, error.fault));
+      process.exit(0);`;
+    const command = 'ulimit -n 64; exec "$0" --input-type=module --eval "$1"';
+    const { stdout } = await run('bash', ['-c', command, process.execPath, program]);
+    expect(stdout).toBe('StoreError process_ended\n');
+  });
+
   it('gives way to the next process when the last one was killed', async () => {
     const directory = await mkdtemp(join(dir, 'stale-'));
     await writeFile(join(directory, 'lock'), `${process.pid} 1 another-boot`);
