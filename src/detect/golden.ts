@@ -87,6 +87,15 @@ export async function loadGolden(
   const own = await readGolden(path.join(path.dirname(manifestPath), GOLDEN_FILE));
   const file = own ?? (await readGolden(path.join(path.dirname(bundledManifest), GOLDEN_FILE)));
   if (file === undefined) throw invalid(path.dirname(bundledManifest), 'it is missing');
+  return goldenOf(file, manifest, size);
+}
+
+/** The frame of `file` fitted to a size, with the truth where the file has one of these weights. */
+async function goldenOf(
+  file: GoldenFile,
+  manifest: Manifest,
+  size: { width: number; height: number },
+): Promise<Golden> {
   const { width, height } = size;
   const { frame } = file;
   const counts = new Uint8Array(await unpack(frame.counts, frame.width * frame.height));
@@ -103,16 +112,18 @@ export async function loadGolden(
   return { width, height, input, expected: { heat, rows, cols, logSigma: output.logSigma } };
 }
 
-/** The smallest size for which the model brings a truth of its own weights. */
+/** The golden frame of the smallest size for which the model brings a truth of its own weights. @throws EdgeError GOLDEN_INVALID */
 export async function smallestGolden(
   manifestPath: string,
   manifest: Manifest,
-): Promise<{ width: number; height: number } | undefined> {
+): Promise<(Golden & { expected: GoldenOutput }) | undefined> {
   const file = await readGolden(path.join(path.dirname(manifestPath), GOLDEN_FILE));
   const [smallest] = (file?.outputs ?? [])
     .filter((o) => truths(manifest).includes(o.sha256))
     .sort((a, b) => a.width * a.height - b.width * b.height);
-  return smallest && { width: smallest.width, height: smallest.height };
+  if (file === undefined || smallest === undefined) return undefined;
+  const golden = await goldenOf(file, manifest, smallest);
+  return { ...golden, expected: golden.expected! };
 }
 
 /** sha256 of the files whose outputs are the truth. */

@@ -139,15 +139,17 @@ export function chooseFile(manifest: Manifest, width: number, height: number, pr
 /** The build of the network for CPUs that take so many channels a block, where the model has one. */
 export function blockedFile(manifest: Manifest, block: number): ModelFile | undefined {
   const found = manifest.blocked.find((f) => f.block === block);
-  return found && { ...pick(found), precision: 'fp32', height: null, width: null };
+  return found && asFile(found);
 }
 
 /** Every file that the manifest names. */
 export function everyFile(manifest: Manifest): ModelFile[] {
-  return [...manifest.files, ...manifest.blocked.flatMap(({ block }) => blockedFile(manifest, block) ?? [])];
+  return [...manifest.files, ...manifest.blocked.map(asFile)];
 }
 
-const pick = ({ file, bytes, sha256 }: z.infer<typeof blockedSchema>) => ({ file, bytes, sha256 });
+function asFile({ file, bytes, sha256 }: z.infer<typeof blockedSchema>): ModelFile {
+  return { file, bytes, sha256, precision: 'fp32', height: null, width: null };
+}
 
 /** Reads the file and checks its length and sha256. @throws EdgeError MODEL_NOT_FOUND, MODEL_SHA_MISMATCH */
 export async function loadModel(manifestPath: string, manifest: Manifest, file: ModelFile): Promise<LoadedModel> {

@@ -117,7 +117,7 @@ export interface OpenerParts {
   cpuRuns?: number;
 }
 
-/** Blocked builds that were tried in this process, each with what came of it. */
+/** Blocked builds that were tried in this process, by sha256, each with what came of it. */
 const PROVEN = new Map<string, Promise<void>>();
 
 /** Loading an engine may end this process so often before it is not loaded any more. */
@@ -218,7 +218,7 @@ export class ProviderOpener {
     if (block === undefined || file === undefined) return prove(plain);
     try {
       const model = await loadModel(manifestPath, manifest, file);
-      await this.proveBlocked(kind, libraryPath, model);
+      await this.proveBlocked(model);
       return { ...(await prove(model)), block };
     } catch (cause) {
       return { ...(await prove(plain)), blockedRefused: oneLine((cause as Error).message) };
@@ -230,23 +230,23 @@ export class ProviderOpener {
    * size, so the smallest golden frame that has a truth tells.
    * @throws EdgeError
    */
-  private proveBlocked(kind: BackendKind, libraryPath: string | undefined, model: LoadedModel): Promise<void> {
-    const key = `${model.file.sha256} ${kind} ${libraryPath}`;
-    const known = PROVEN.get(key);
+  private proveBlocked(model: LoadedModel): Promise<void> {
+    const { sha256 } = model.file;
+    const known = PROVEN.get(sha256);
     if (known !== undefined) return known;
     const { manifestPath, manifest } = this.model;
     const proof = (async () => {
-      const size = await smallestGolden(manifestPath, manifest);
-      if (size === undefined) throw new Error('the model has no golden frame that could prove it');
-      const golden = await loadGolden(manifestPath, BUNDLED_MANIFEST, manifest, size);
-      const backend = await openBackend(kind, libraryPath, model, { ...size, threads: 1 });
+      const golden = await smallestGolden(manifestPath, manifest);
+      if (golden === undefined) throw new Error('the model has no golden frame that could prove it');
+      const { width, height, expected } = golden;
+      const backend = await openBackend('onnxruntime-node', undefined, model, { width, height, threads: 1 });
       try {
-        await proveGolden(backend, golden, golden.expected!, 0);
+        await proveGolden(backend, golden, expected, 0);
       } finally {
         await backend.close();
       }
     })();
-    PROVEN.set(key, proof);
+    PROVEN.set(sha256, proof);
     return proof;
   }
 

@@ -9,47 +9,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from .compare import load_lists
 from .data import Sample
-from .evaluate import heat_map, inside, score
+from .evaluate import Offset, heat_map, inside, parabola, peaks, score
 from .export import load_checkpoint
-from .model import STRIDE
-
-Offset = Callable[[np.ndarray, int, int], tuple[float, float]]
-"""(dx, dy) in cells of the target within the cell (y, x) of a heat map."""
-
 
 def centre(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def neighbours(heat: np.ndarray, y: int, x: int) -> tuple[np.ndarray, np.ndarray]:
-    padded = np.pad(heat[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2], [(int(y == 0), int(y == heat.shape[0] - 1)), (int(x == 0), int(x == heat.shape[1] - 1))])
-    return padded[1], padded[:, 1]
-
-
 def quarter(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
     """A quarter of a cell towards the higher neighbour, as P2P-HDNet and many pose estimators do."""
-    row, col = neighbours(heat, y, x)
-    return 0.25 * float(np.sign(row[2] - row[0])), 0.25 * float(np.sign(col[2] - col[0]))
-
-
-def parabola(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
-    """The vertex of the parabola through the logarithms of three cells, along each axis."""
-
-    def vertex(line: np.ndarray) -> float:
-        a, b, c = np.log(np.maximum(line, 1e-6))
-        bend = a - 2 * b + c
-        return float(np.clip(0.5 * (a - c) / bend, -0.5, 0.5)) if bend < 0 else 0.0
-
-    row, col = neighbours(heat, y, x)
-    return vertex(row), vertex(col)
+    return 0.25 * float(np.sign(heat[y, x + 1] - heat[y, x - 1])), 0.25 * float(np.sign(heat[y + 1, x] - heat[y - 1, x]))
 
 
 def centroid(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
@@ -58,25 +33,6 @@ def centroid(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
     w = heat[y0 : y + 3, x0 : x + 3].astype(np.float64) ** 2
     ys, xs = np.mgrid[y0 : y0 + w.shape[0], x0 : x0 + w.shape[1]]
     return float((w * xs).sum() / w.sum() - x), float((w * ys).sum() / w.sum() - y)
-
-
-def decode(heat: np.ndarray, threshold: float, offset: Offset, suppress: float, relative: float) -> np.ndarray:
-    """[N, 3] = x, y (image px), score of the local maxima of 3x3 cells, strongest first.
-
-    ``suppress``: cells around a kept peak that hold no other; ``relative``: least share of the image's highest peak.
-    """
-    top = cv2.dilate(heat, np.ones((3, 3), np.uint8))
-    ys, xs = np.nonzero((heat >= top) & (heat >= threshold))
-    kept: list[tuple[float, float, float]] = []
-    for k in np.argsort(-heat[ys, xs], kind="stable")[:256]:
-        y, x = int(ys[k]), int(xs[k])
-        if kept and heat[y, x] < relative * kept[0][2]:
-            break
-        if any((x - a) ** 2 + (y - b) ** 2 < suppress**2 for a, b, _ in kept):
-            continue
-        dx, dy = offset(heat, y, x)
-        kept.append((x + dx, y + dy, float(heat[y, x])))
-    return np.array([(STRIDE * (x + 0.5) - 0.5, STRIDE * (y + 0.5) - 0.5, s) for x, y, s in kept]).reshape(-1, 3)
 
 
 DECODERS: dict[str, tuple[str, Offset, float, float]] = {
@@ -93,10 +49,10 @@ DECODERS: dict[str, tuple[str, Offset, float, float]] = {
 def compare(maps: dict[str, list[np.ndarray]], pools: dict[str, list[Sample]], threshold: float) -> dict:
     """By decoder and pool: F1 within 5 and 3 px, rms position error of the hits within 5 px."""
     result: dict = {}
-    for name, (_, *how) in DECODERS.items():
+    for name, (_, offset, suppress, relative) in DECODERS.items():
         sets = {}
         for pool, samples in pools.items():
-            found = [inside(decode(h, threshold, *how), s.image) for h, s in zip(maps[pool], samples)]
+            found = [inside(peaks(h, threshold, suppress, offset=offset, relative=relative), s.image) for h, s in zip(maps[pool], samples)]
             five, three = (score(found, samples, threshold, radius) for radius in (5.0, 3.0))
             sets[pool] = {"f1": five.f1, "f1Near": three.f1, "rms": five.rms}
         result[name] = sets

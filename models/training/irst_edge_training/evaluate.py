@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -26,10 +27,27 @@ def heat_map(model: P2PLite, image: np.ndarray) -> np.ndarray:
     return logit[0, 0].sigmoid().cpu().numpy()
 
 
-def peaks(heat: np.ndarray, low: float = 0.05, suppress: float = 2.0, stride: int = STRIDE) -> np.ndarray:
-    """[N, 3] = x, y (image px), score; by descending score. Three-point log-parabola a local maximum of 3x3.
+Offset = Callable[[np.ndarray, int, int], tuple[float, float]]
+"""(dx, dy) in cells of the target within the cell (y, x) of a heat map, which is not at its border."""
 
-    ``suppress``: cells around a kept peak that hold no other. ``stride``: image pixels a cell of ``heat``.
+
+def parabola(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
+    """The vertex of the parabola through the logarithms of three cells, along each axis."""
+    row = np.log(np.maximum(heat[y, x - 1 : x + 2], 1e-6))
+    col = np.log(np.maximum(heat[y - 1 : y + 2, x], 1e-6))
+    cx, cy = row[0] - 2 * row[1] + row[2], col[0] - 2 * col[1] + col[2]
+    dx = float(np.clip(0.5 * (row[0] - row[2]) / cx, -0.5, 0.5)) if cx < 0 else 0.0
+    dy = float(np.clip(0.5 * (col[0] - col[2]) / cy, -0.5, 0.5)) if cy < 0 else 0.0
+    return dx, dy
+
+
+def peaks(
+    heat: np.ndarray, low: float = 0.05, suppress: float = 2.0, stride: int = STRIDE, offset: Offset = parabola, relative: float = 0.0
+) -> np.ndarray:
+    """[N, 3] = x, y (image px), score of the local maxima of 3x3 cells; by descending score.
+
+    ``suppress``: cells around a kept peak that hold no other. ``stride``: image pixels a cell of ``heat``. ``relative``: least
+    share of the highest peak.
     """
     top = cv2.dilate(heat, np.ones((3, 3), np.uint8))
     ys, xs = np.nonzero((heat >= top) & (heat >= low))
@@ -38,15 +56,11 @@ def peaks(heat: np.ndarray, low: float = 0.05, suppress: float = 2.0, stride: in
     h, w = heat.shape
     for k in order[:256]:
         y, x = int(ys[k]), int(xs[k])
+        if kept and heat[y, x] < relative * kept[0][2]:
+            break
         if any((x - a) ** 2 + (y - b) ** 2 < suppress**2 for a, b, _ in kept):
             continue
-        dx = dy = 0.0
-        if 0 < x < w - 1 and 0 < y < h - 1:
-            row = np.log(np.maximum(heat[y, x - 1 : x + 2], 1e-6))
-            col = np.log(np.maximum(heat[y - 1 : y + 2, x], 1e-6))
-            cx, cy = row[0] - 2 * row[1] + row[2], col[0] - 2 * col[1] + col[2]
-            dx = float(np.clip(0.5 * (row[0] - row[2]) / cx, -0.5, 0.5)) if cx < 0 else 0.0
-            dy = float(np.clip(0.5 * (col[0] - col[2]) / cy, -0.5, 0.5)) if cy < 0 else 0.0
+        dx, dy = offset(heat, y, x) if 0 < x < w - 1 and 0 < y < h - 1 else (0.0, 0.0)
         kept.append((x + dx, y + dy, float(heat[y, x])))
     return np.array([(stride * (x + 0.5) - 0.5, stride * (y + 0.5) - 0.5, s) for x, y, s in kept]).reshape(-1, 3)
 

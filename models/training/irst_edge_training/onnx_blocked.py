@@ -215,13 +215,4 @@ class BlockedExporter:
         logit, logsig = g.split(self.nchwc("ReorderOutput", [y], channels=2), [1, 1])
         g.op("Sigmoid", [logit], name="heat")
         g.op("Clip", [logsig, *[g.constant(np.array(v), np.float32) for v in LOGSIG_RANGE]], name="logsig")
-        out = [height // 2, width // 2] if isinstance(height, int) else ["rows", "cols"]
-        graph = helper.make_graph(
-            g.nodes,
-            f"irst-edge, channels in blocks of {self.block}",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, height, width])],
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1, *out]) for n in ("heat", "logsig")],
-            list(g.initializers.values()),
-        )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="irst-edge")
+        return g.model(height, width, f"irst-edge, channels in blocks of {self.block}", [(DOMAIN, 1)])

@@ -112,6 +112,19 @@ class GraphBuilder:
     def split(self, x: str, sizes: list[int]) -> list[str]:
         return self.op("Split", [x, self.constant(np.array(sizes, np.int64))], outputs=len(sizes), axis=1)
 
+    def model(self, height: int | str, width: int | str, name: str = "irst-edge", domains: Sequence[tuple[str, int]] = ()) -> onnx.ModelProto:
+        """What was collected, as the model ``image`` -> ``heat``, ``logsig``; ``domains``: operator sets beside ONNX's own."""
+        out = [height // 2, width // 2] if isinstance(height, int) else ["rows", "cols"]
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, height, width])],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1, *out]) for n in ("heat", "logsig")],
+            list(self.initializers.values()),
+        )
+        opsets = [helper.make_opsetid(*o) for o in (("", OPSET), *domains)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="irst-edge")
+
 
 class Exporter:
     """Walks a trained ``P2PLite`` in evaluation mode and writes its graph in one of ``VARIANTS``.
@@ -284,16 +297,6 @@ class Exporter:
         g.op("Sigmoid", [g.conv(y, hw[:1], hb[:1])], name="heat")
         bounds = [g.constant(np.array(v), np.float32) for v in LOGSIG_RANGE]
         g.op("Clip", [g.conv(y, hw[1:], hb[1:]), *bounds], name="logsig")
-        out = [height // 2, width // 2] if isinstance(height, int) else ["rows", "cols"]
-        graph = helper.make_graph(
-            g.nodes,
-            "irst-edge",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, height, width])],
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 1, *out]) for n in ("heat", "logsig")],
-            list(g.initializers.values()),
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="irst-edge"
-        )
+        model = g.model(height, width)
         onnx.checker.check_model(model, full_check=True)
         return model

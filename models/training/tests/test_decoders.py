@@ -5,8 +5,14 @@ import unittest
 import numpy as np
 
 from irst_edge_training.data import render_heat
-from irst_edge_training.decoders import DECODERS, compare, decode, table
+from irst_edge_training.decoders import DECODERS, compare, table
+from irst_edge_training.evaluate import peaks
 from irst_edge_training.train import smoke_pools
+
+
+def decode(heat: np.ndarray, name: str) -> np.ndarray:
+    _, offset, suppress, relative = DECODERS[name]
+    return peaks(heat, 0.3, suppress, offset=offset, relative=relative)
 
 
 class Decoders(unittest.TestCase):
@@ -16,8 +22,8 @@ class Decoders(unittest.TestCase):
         for _ in range(50):
             point = rng.uniform(20, 44, 2)
             heat = render_heat(point[None], np.array([1.2]), 64)
-            for name, (_, *how) in DECODERS.items():
-                found = decode(heat, 0.3, *how)
+            for name in DECODERS:
+                found = decode(heat, name)
                 self.assertEqual(len(found), 1)
                 errors[name].append(np.abs(found[0, :2] - point).max())
         worst = {name: max(e) for name, e in errors.items()}
@@ -31,14 +37,14 @@ class Decoders(unittest.TestCase):
         points = np.array([[20.0, 32.0], [28.0, 32.0], [50.0, 50.0]])
         heat = render_heat(points, np.array([1.0, 1.0, 1.0]), 64)
         heat[20:30, 20:30] *= 0.7
-        count = {name: len(decode(heat, 0.3, *how)) for name, (_, *how) in DECODERS.items()}
+        count = {name: len(decode(heat, name)) for name in DECODERS}
         self.assertEqual((count["parabola"], count["wide suppression"], count["relative"]), (3, 2, 2))
 
     def test_a_peak_at_the_border(self):
         heat = np.zeros((8, 8), np.float32)
         heat[0, 7] = 0.9
-        for _, (_, *how) in DECODERS.items():
-            self.assertEqual(len(decode(heat, 0.3, *how)), 1)
+        for name in DECODERS:
+            self.assertEqual(len(decode(heat, name)), 1)
 
     def test_table(self):
         samples = smoke_pools(1)[1][0].samples[:3]
