@@ -212,7 +212,9 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     if (durable) {
       if (ready) this.#counts.memoryOnly += 1;
       this.#toPut.set(item, this.#options.monotonic());
-      this.#schedule();
+      this.#watchWait();
+      // At once: the rest of this turn is the publishing of other messages, a millisecond. What comes with it is written next, together.
+      void this.#commit();
     }
     if (ready) this.#sendable();
     return true;
@@ -427,7 +429,12 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
       this.#batch = Math.min(MAX_BATCH, this.#batch * 2);
       // Not at the first one that fits: a disk that is nearly full takes one now and then.
       if (this.#toPut.size === 0) this.#recover();
-      if (this.#toRemove.size === 0) this.#removesDue = false;
+      if (this.#toRemove.size === 0) {
+        this.#removesDue = false;
+        // What rode along needs no commit of its own, which a fresh event would have to wait for.
+        clearTimeout(this.#removeTimer);
+        this.#removeTimer = undefined;
+      }
       this.#sendable();
     } catch (error) {
       this.#committing = undefined;
@@ -495,11 +502,11 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     this.#opening = true;
     this.#watchWait();
     try {
-      const { records, fresh, damage } = await store.open();
+      const { records, stored, damage } = await store.open();
       if (this.#state === 'stopped') return;
       if (damage !== undefined) this.emit('problem', damagedError(damage, records.length));
-      if (this.#loaded) this.#reconcile(records, fresh);
-      else this.#load(records, fresh);
+      if (this.#loaded) this.#reconcile(stored);
+      else this.#load(records, stored);
       this.#loaded = true;
       if (this.#toPut.size === 0) this.#recover();
       this.#schedule();
@@ -519,21 +526,22 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   }
 
   /** What an earlier run left. */
-  #load(stored: StoredRecord[], fresh: boolean): void {
+  #load(found: StoredRecord[], stored: ReadonlySet<string>): void {
     const records: OutboxRecord[] = [];
-    for (const [key, value] of stored) {
+    for (const [key, value] of found) {
       const decoded = decodeRecord(value);
       if ('record' in decoded && recordKey(decoded.record) === key) {
         records.push(decoded.record);
         continue;
       }
       this.#skipped['skipped' in decoded ? decoded.skipped : 'corrupt'] += 1;
-      if (!fresh && key !== '') this.#removeStored(key);
+      if (stored.has(key) && key !== '') this.#removeStored(key);
     }
     // In the order in which they came: it is their age.
     records.sort((a, b) => a.createdAtMs - b.createdAtMs || a.seq - b.seq);
     for (const record of records) {
       this.#recovered += 1;
+      const inFile = stored.has(recordKey(record));
       const deadline = this.#deadline(record);
       const item =
         deadline <= this.#options.monotonic()
@@ -542,10 +550,10 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
       if (typeof item === 'string') {
         this.#dropped[item] += 1;
         // A duplicate has the same place as the one that waits.
-        if (!fresh && item !== 'duplicate') this.#removeStored(recordKey(record));
+        if (inFile && item !== 'duplicate') this.#removeStored(recordKey(record));
       } else if (!this.#queue.has(item)) {
-        if (!fresh) this.#removeStored(recordKey(record));
-      } else if (fresh) {
+        if (inFile) this.#removeStored(recordKey(record));
+      } else if (!inFile) {
         this.#toPut.set(item, this.#options.monotonic());
       } else {
         item.stored = 'yes';
@@ -554,8 +562,8 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   }
 
   /** The file was opened again: memory knows better. */
-  #reconcile(stored: StoredRecord[], fresh: boolean): void {
-    const there = new Set(fresh ? [] : stored.map(([key]) => key));
+  #reconcile(stored: ReadonlySet<string>): void {
+    const there = new Set(stored);
     this.#toRemove.clear();
     const now = this.#options.monotonic();
     for (const item of this.#queue.all()) {

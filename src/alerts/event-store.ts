@@ -97,20 +97,25 @@ export class EventStore {
   /**
    * Opens the file and reads it.
    *
-   * @returns what is in it, in no order; `fresh`: those are not in the file that is open now, which is empty
+   * @returns what was found, in no order; `stored`: the keys of those that the file open now has, after damage not all
    */
-  async open(): Promise<{ records: StoredRecord[]; fresh: boolean; damage?: string }> {
+  async open(): Promise<{ records: StoredRecord[]; stored: Set<string>; damage?: string }> {
     this.#closed = false;
     this.lock();
     const records: StoredRecord[] = [];
     const damage = await this.#start(records);
     // A process that close() ended says nothing of the file.
     if (this.#closed) throw new StoreError('process_ended', 'the store is closed');
-    if (damage === undefined) return { records, fresh: false };
+    if (damage === undefined) return { records, stored: keysOf(records) };
     this.#moveAside();
-    const again = await this.#start([]);
+    const logged: StoredRecord[] = [];
+    const removed = new Set<string>();
+    const again = await this.#start(logged, removed);
     if (again !== undefined) throw new StoreError('disk_error', `a fresh store does not work either: ${again}`);
-    return { records, fresh: true, damage };
+    // The log is newer than the file that was damaged.
+    const stored = keysOf(logged);
+    const saved = records.filter(([key]) => !removed.has(key) && !stored.has(key));
+    return { records: [...saved, ...logged], stored, damage };
   }
 
   /** Writes and removes in one transaction. Resolves with the time it took, ms; rejects with `StoreError`. */
@@ -178,7 +183,7 @@ export class EventStore {
   }
 
   /** Resolves with undefined when open, or with what is wrong with the file. Rejects where the file is not to blame. */
-  #start(records: StoredRecord[]): Promise<string | undefined> {
+  #start(records: StoredRecord[], removed?: Set<string>): Promise<string | undefined> {
     this.starts += 1;
     const child = spawn(process.execPath, [this.#options.process, this.#path], {
       // LMDB writes its own lines to stderr at each failed write; the failures are counted and reported here.
@@ -213,7 +218,9 @@ export class EventStore {
       const answer = (reply: StoreReply) => {
         switch (reply.type) {
           case 'records':
-            if (!settled) records.push(...reply.records);
+            if (settled) break;
+            records.push(...reply.records);
+            for (const key of reply.removed ?? []) removed?.add(key);
             break;
           case 'opened':
             settle(() => {
@@ -295,6 +302,10 @@ export class EventStore {
       if (errno(error) !== 'ENOENT') throw new StoreError('disk_error', (error as Error).message);
     }
   }
+}
+
+function keysOf(records: readonly StoredRecord[]): Set<string> {
+  return new Set(records.map(([key]) => key));
 }
 
 /** Requests and replies; none where the process could not even be started for want of file descriptors. */

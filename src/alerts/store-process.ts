@@ -1,21 +1,39 @@
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, realpathSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { open, type RootDatabase } from 'lmdb';
 import { readFrame, writeFrame } from './store-frames.js';
+import { type LogEntry, StoreLog } from './store-log.js';
 
 // A process of its own that keeps records in an LMDB file, driven over pipes by `EventStore`. Not a thread: LMDB maps
 // its file into memory, and a damaged one, a failing disk or a file cut short ends the process that touches it with SIGBUS,
-// SIGSEGV or an assertion (all three seen). It must not be the one that raises alerts.
+// SIGSEGV or an assertion (all three seen). It must not be the one that raises alerts. And a disk that hangs keeps whoever
+// waits for it from ending, even by SIGKILL.
+//
+// Small commits go to a write-ahead log, one short write each, and from there into LMDB together: when the log is full, before
+// a large commit, at the end. Most events are acknowledged before that and never get there.
+
+type Db = RootDatabase<Uint8Array, string>;
 
 /**
  * Of the store as a whole; that of a record is in the record. Rises when what is in it changes so that an older program would misread or
  * lose it; then `MIGRATIONS` leads up from each older one.
  */
-export const STORE_VERSION = 1;
+export const STORE_VERSION = 2;
 
 /** By the version that they start from; each brings the store to the next one, within a transaction. */
-const MIGRATIONS: Readonly<Record<number, (db: RootDatabase<Uint8Array, string>) => void>> = {};
+const MIGRATIONS: Readonly<Record<number, (db: Db) => void>> = {
+  // 2 has a log beside the file.
+  1: () => {},
+};
 const VERSION_KEY = '\u{1}store';
+/** The generation of the log's records that are not in the file. */
+const LOG_KEY = '\u{1}log';
+/** Larger commits go to the file at once, with all that is in the log: written twice they would take longer. */
+const MAX_LOGGED_BYTES = 64 * 1024;
+const MAX_LOGGED_KEYS = 64;
+/** Records that differ between log and file: they are in memory, and bringing them to the file keeps a fresh event waiting. */
+const MAX_PENDING = 1_024;
 /** Records sent to the parent at a time. */
 const CHUNK = 256;
 
@@ -23,13 +41,18 @@ const CHUNK = 256;
 const REQUESTS = 0;
 const REPLIES = 3;
 
+const EIO = 5;
+const ENOSPC = 28;
+/** A commit may need as much. */
+const NEARLY_FULL_BYTES = 1024 * 1024;
+
 export type StoreRequest =
   | { type: 'commit'; number: number; puts: [key: string, value: Uint8Array][]; removes: string[] }
   | { type: 'close' };
 
 export type StoreReply =
   /** What was found in the file, before `opened`. */
-  | { type: 'records'; records: [key: string, value: Uint8Array][] }
+  | { type: 'records'; records: [key: string, value: Uint8Array][]; removed?: string[] }
   | { type: 'opened' }
   /** It cannot be opened: `code` is an errno, or negative for one of LMDB's. Or it is of another version. */
   | { type: 'refused'; code: number; message: string; version?: unknown; newer?: true }
@@ -37,33 +60,127 @@ export type StoreReply =
   | { type: 'done'; number: number; ms: number }
   | { type: 'failed'; number: number; code: number; message: string };
 
+/** The file, and the log ahead of it. */
+class Store {
+  /** What the log holds and the file does not: values, or undefined for what is removed. */
+  readonly pending = new Map<string, Uint8Array | undefined>();
+  readonly #db: Db;
+  #log: StoreLog | undefined;
+
+  constructor(db: Db, path: string) {
+    this.#db = db;
+    try {
+      this.#log = StoreLog.open(path);
+    } catch {
+      // No room, or no permission: every commit goes to the file, as it did before there was a log.
+    }
+  }
+
+  /** Reads the log. @returns how many of its records are damaged */
+  replay(): number {
+    const mark = this.#db.get(LOG_KEY);
+    try {
+      const found = this.#log?.replay(mark === undefined ? undefined : Number(Buffer.from(mark).toString()));
+      for (const entry of found?.entries ?? []) this.#note(entry);
+      return found?.damaged ?? 0;
+    } catch {
+      this.#log = undefined;
+      return 1;
+    }
+  }
+
+  /** Returns when everything is on disk. @throws what LMDB throws; nothing is changed then */
+  commit(entry: LogEntry): void {
+    const bytes = entry.puts.reduce((sum, [, value]) => sum + value.length, 0);
+    const small = bytes <= MAX_LOGGED_BYTES && entry.puts.length + entry.removes.length <= MAX_LOGGED_KEYS;
+    if (small && this.pending.size < MAX_PENDING && this.#append(entry)) {
+      this.#note(entry);
+      return;
+    }
+    try {
+      this.checkpoint(entry);
+    } catch (error) {
+      if (entry.puts.length > 0 || this.pending.size === 0) throw error;
+      // A full disk has no room for the log's records, but what is removed makes some, there or here.
+      this.#write(entry);
+      for (const key of entry.removes) if (this.pending.has(key)) this.pending.set(key, undefined);
+    }
+  }
+
+  /** Brings everything into the file, in one transaction; the log is empty then. */
+  checkpoint(entry: LogEntry = { puts: [], removes: [] }): void {
+    const next = ((this.#log?.generation ?? 0) % 0xffff_ffff) + 1;
+    this.#db.transactionSync(() => {
+      for (const [key, value] of this.pending) value === undefined ? this.#db.remove(key) : this.#db.put(key, value);
+      this.#write(entry);
+      if (this.#log !== undefined) this.#db.put(LOG_KEY, Buffer.from(String(next)));
+    });
+    this.pending.clear();
+    this.#log?.restart(next);
+  }
+
+  /** All records, those of the log before those of the file, a chunk at a time. */
+  *records(): Generator<[string, Uint8Array]> {
+    for (const [key, value] of this.pending) if (value !== undefined) yield [key, value];
+    for (const { key, value } of this.#db.getRange()) {
+      if (key === VERSION_KEY || key === LOG_KEY || this.pending.has(key)) continue;
+      // A key that is no string is none of ours.
+      yield [typeof key === 'string' ? key : '', Buffer.from(value)];
+    }
+  }
+
+  #write({ puts, removes }: LogEntry): void {
+    // Synchronous: returns after fdatasync, throws where it fails. LMDB's asynchronous writes reject promises that nobody
+    // can reach when the disk is full (lmdb 3.5.6, write.js, rejectCommit), which ends the process.
+    this.#db.transactionSync(() => {
+      for (const key of removes) this.#db.remove(key);
+      for (const [key, value] of puts) this.#db.put(key, value as Uint8Array);
+    });
+  }
+
+  #append(entry: LogEntry): boolean {
+    try {
+      return this.#log?.append(entry) ?? false;
+    } catch {
+      // The disk is at fault: the file may be elsewhere on it. What the log holds is in memory too.
+      return false;
+    }
+  }
+
+  #note({ puts, removes }: LogEntry): void {
+    for (const key of removes) this.pending.set(key, undefined);
+    for (const [key, value] of puts) this.pending.set(key, value);
+  }
+}
+
 function main(path: string): void {
-  let db: RootDatabase<Uint8Array, string> | undefined;
+  let opened: { db: Db; store: Store } | undefined;
   try {
-    db = openStore(path);
+    opened = openStore(path);
   } catch (error) {
     reply({ type: 'refused', ...plain(error) });
     return;
   }
-  if (db === undefined) return;
+  if (opened === undefined) return;
+  const { db, store } = opened;
   for (;;) {
     const request = readFrame(REQUESTS) as StoreRequest | undefined;
     // The parent is gone: nothing waits for the file to be closed.
     if (request === undefined) process.exit(0);
     if (request.type === 'close') {
+      try {
+        if (store.pending.size > 0) store.checkpoint();
+      } catch {
+        // It stays in the log.
+      }
       void db.close().finally(() => process.exit(0));
       return;
     }
     const start = performance.now();
     try {
-      // Synchronous: returns after fdatasync, throws where it fails. LMDB's asynchronous writes reject promises that nobody
-      // can reach when the disk is full (lmdb 3.5.6, write.js, rejectCommit), which ends the process.
-      db.transactionSync(() => {
-        for (const key of request.removes) db.remove(key);
-        for (const [key, value] of request.puts) db.put(key, value);
-      });
+      store.commit(request);
     } catch (error) {
-      reply({ type: 'failed', number: request.number, ...plain(error) });
+      reply({ type: 'failed', number: request.number, ...fullOrPlain(error, path) });
       continue;
     }
     reply({ type: 'done', number: request.number, ms: performance.now() - start });
@@ -71,7 +188,7 @@ function main(path: string): void {
 }
 
 /** Undefined: refused, and said so. */
-function openStore(path: string): RootDatabase<Uint8Array, string> | undefined {
+function openStore(path: string): { db: Db; store: Store } | undefined {
   const fresh = !existsSync(path);
   const db = open<Uint8Array, string>({
     path,
@@ -84,7 +201,8 @@ function openStore(path: string): RootDatabase<Uint8Array, string> | undefined {
     mapSize: 256 * 1024 * 1024,
   });
   const text = db.get(VERSION_KEY);
-  if (text === undefined && (fresh || db.getKeysCount({ limit: 1 }) === 0)) {
+  const empty = text === undefined && (fresh || db.getKeysCount({ limit: 1 }) === 0);
+  if (empty) {
     db.transactionSync(() => void db.put(VERSION_KEY, Buffer.from(String(STORE_VERSION))));
   } else if (text === undefined || !bringUp(db, Number(Buffer.from(text).toString()))) {
     const version = text === undefined ? 'none' : Buffer.from(text).toString().slice(0, 20);
@@ -98,31 +216,33 @@ function openStore(path: string): RootDatabase<Uint8Array, string> | undefined {
       ...(newer && { newer }),
     });
     return undefined;
-  } else {
-    let chunk: [string, Uint8Array][] = [];
-    for (const { key, value } of db.getRange()) {
-      if (key === VERSION_KEY) continue;
-      // A key that is no string is none of ours.
-      chunk.push([typeof key === 'string' ? key : '', Buffer.from(value)]);
-      if (chunk.length < CHUNK) continue;
-      reply({ type: 'records', records: chunk });
-      chunk = [];
-    }
+  }
+  const store = new Store(db, `${path.replace(/\.mdb$/, '')}.log`);
+  const damaged = store.replay();
+  // Of a damaged file that was moved aside the parent has records that the log knows to be gone.
+  const removed = [...store.pending].filter(([, value]) => value === undefined).map(([key]) => key);
+  // Damaged records of the log have no key; the parent counts what it cannot read.
+  let chunk: [string, Uint8Array][] = Array.from({ length: damaged }, () => ['', new Uint8Array()]);
+  for (const record of store.records()) {
+    chunk.push(record);
+    if (chunk.length < CHUNK) continue;
     reply({ type: 'records', records: chunk });
-    // Touches the list of free pages, so that a damaged one shows now; a full disk is no damage.
-    try {
-      db.transactionSync(() => void db.put(VERSION_KEY, Buffer.from(String(STORE_VERSION))));
-    } catch (error) {
-      if (plain(error).code < 0) throw error;
-    }
+    chunk = [];
+  }
+  reply({ type: 'records', records: chunk, removed });
+  // Touches the list of free pages, so that a damaged one shows now; a full disk is no damage, and the log keeps what it has.
+  try {
+    store.checkpoint();
+  } catch (error) {
+    if (plain(error).code < 0) throw error;
   }
   reply({ type: 'opened' });
-  return db;
+  return { db, store };
 }
 
 /** Brings an older store to this program's version, all or nothing. False: there is no way from its version. */
-function bringUp(db: RootDatabase<Uint8Array, string>, version: number): boolean {
-  const steps: ((db: RootDatabase<Uint8Array, string>) => void)[] = [];
+function bringUp(db: Db, version: number): boolean {
+  const steps: ((db: Db) => void)[] = [];
   for (let from = version; from !== STORE_VERSION; from++) {
     const step = MIGRATIONS[from];
     if (step === undefined) return false;
@@ -142,6 +262,20 @@ function reply(message: StoreReply): void {
   } catch {
     // The parent is gone.
     process.exit(0);
+  }
+}
+
+/** LMDB calls a write that the disk had room for only in part an I/O error (mdb.c, mdb_page_flush). */
+function fullOrPlain(error: unknown, path: string): { code: number; message: string } {
+  const { code, message } = plain(error);
+  if (code !== EIO) return { code, message };
+  try {
+    const { bavail, bsize } = statfsSync(dirname(path));
+    return bavail * bsize < NEARLY_FULL_BYTES
+      ? { code: ENOSPC, message: `${message}; no space left` }
+      : { code, message };
+  } catch {
+    return { code, message };
   }
 }
 

@@ -657,11 +657,14 @@ describe('events over the embedded broker', () => {
 
 describe('the measurement of alerts', () => {
   it('reports every figure, with whole counts', async () => {
+    const subscriber = await compileModule('service/alert-bench-subscriber');
+    cleanup.push(subscriber.remove);
     const report = await runAlertBench({
       directory: dir,
       events: 400,
       seconds: 1,
       storeProcess: join(modules, 'store-process.js'),
+      subscriber: subscriber.file,
     });
     expect(report).toMatchObject({ broker: 'mosquitto', protocolVersion: 5, durable: { events: 300 } });
     expect(report.fsync.perSecond).toBeGreaterThan(0);

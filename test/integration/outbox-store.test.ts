@@ -291,6 +291,105 @@ describe('the store of events', () => {
     expect(box.counters().store).toMatchObject({ mode: 'disk', movedAside: 1 });
   });
 
+  describe('with a log ahead of it', () => {
+    /** A store whose process was killed: 40 records in the file, and in the log 3 more, of which one is removed, and one of the file. */
+    async function killed(): Promise<string> {
+      const directory = await mkdtemp(join(dir, 'log-'));
+      const { box } = outbox(directory, { removeDelayMs: 10 });
+      await box.start();
+      for (let i = 0; i < 40; i++) box.offer(record(`file${i}`));
+      await box.flush(20_000);
+      await box.stop();
+      const { box: next } = outbox(directory, { removeDelayMs: 10 });
+      await next.start();
+      for (const id of ['log0', 'log1', 'log2']) next.offer(record(id, 'new', { severity: 2 }));
+      await next.flush(20_000);
+      for (const _ of [1, 2]) {
+        const item = next.take();
+        if (item !== undefined) next.done(item);
+      }
+      next.offer(record('log3', 'new', { severity: 0 }));
+      await next.flush(20_000);
+      process.kill(storePid(directory), 'SIGKILL');
+      await next.stop();
+      await rm(join(directory, 'lock'), { force: true });
+      return directory;
+    }
+    const kept = ['log0', 'log3', ...Array.from({ length: 40 }, (_, i) => `file${i}`)].map((id) => `${id} new`).sort();
+
+    it('comes back after a kill with what only the log has, and without what only the log knows to be gone', async () => {
+      const directory = await killed();
+      // The file has not seen them.
+      const db = openLmdb<Uint8Array, string>({
+        path: join(directory, 'outbox.mdb'),
+        encoding: 'binary',
+        noSubdir: true,
+      });
+      expect([...db.getKeys()].filter((key) => key.startsWith('log'))).toEqual([]);
+      await db.close();
+      const { box } = outbox(directory);
+      await box.start();
+      expect(box.counters()).toMatchObject({ recovered: 42, store: { skipped: { corrupt: 0 }, movedAside: 0 } });
+      expect(all(box).sort()).toEqual(kept);
+    });
+
+    it('has all that the log has when the file is damaged', async () => {
+      const directory = await killed();
+      await overwrite(join(directory, 'outbox.mdb'), 0, randomBytes(8_192));
+      const { box, problems } = outbox(directory);
+      await box.start();
+      expect(problems.map((e) => e.code)).toEqual(['OUTBOX_DAMAGED']);
+      expect(all(box)).toEqual(expect.arrayContaining(['log0 new', 'log3 new']));
+      await box.flush(20_000);
+      await box.stop();
+      const { box: next } = outbox(directory);
+      await next.start();
+      expect(next.counters().recovered).toBe(0);
+    });
+
+    it('skips and counts a damaged record of the log, and starts where the log is no log or a folder', async () => {
+      const directory = await killed();
+      await overwrite(join(directory, 'outbox.log'), 100, randomBytes(20));
+      const { box } = outbox(directory);
+      await box.start();
+      expect(box.counters().store.skipped.corrupt).toBe(1);
+      expect(all(box)).toContain('log3 new');
+      await box.stop();
+      for (const spoil of [
+        () => writeFile(join(directory, 'outbox.log'), 'not a log\n'.repeat(2_000)),
+        async () => {
+          await rm(join(directory, 'outbox.log'));
+          await mkdir(join(directory, 'outbox.log'));
+        },
+      ]) {
+        await spoil();
+        const { box: next, problems } = outbox(directory);
+        await next.start();
+        next.offer(record('after'));
+        expect(await next.flush(20_000)).toBe(true);
+        expect(all(next)).toEqual(['after new']);
+        expect(problems).toEqual([]);
+        await next.stop();
+      }
+    });
+
+    it('empties the log into the file when it is full', async () => {
+      const directory = await mkdtemp(join(dir, 'full-log-'));
+      const { box } = outbox(directory);
+      await box.start();
+      for (let i = 0; i < 60; i++) {
+        box.offer(record(`e${i}`, 'new', { payload: Buffer.alloc(60_000, 'x') }));
+        await box.flush(20_000);
+      }
+      process.kill(storePid(directory), 'SIGKILL');
+      expect((await stat(join(directory, 'outbox.log'))).size).toBe(1024 * 1024);
+      await box.stop();
+      const { box: next } = outbox(directory);
+      await next.start();
+      expect(new Set(all(next)).size).toBe(60);
+    });
+  });
+
   it('goes on in memory when its process is killed, and writes everything again', async () => {
     const directory = await mkdtemp(join(dir, 'killed-'));
     const { box, problems } = outbox(directory, { retryMs: 50 });

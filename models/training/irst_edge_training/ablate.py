@@ -29,6 +29,7 @@ RUNS: dict[str, tuple[str, dict]] = {
     "rounded-labels": ("module c: label centres rounded to cells", {"rounded_labels": True}),
     "narrow": ("size: 32, 64, 64 channels", {"channels": [32, 64, 64]}),
     "shallow": ("size: one unit less in each branch of the last stages", {"depth": "1/1,1/2,1,2"}),
+    "detail": ("size: 32, 64, 64 channels, half more units at 1/2 and 1/4", {"channels": [32, 64, 64], "depth": "2/3,3/4,3,4"}),
     "adamw": ("training: AdamW for all kernels", {"optimiser": "adamw"}),
     "no-focus": ("training: crops drawn without regard to errors", {"focus": 0.0}),
 }
