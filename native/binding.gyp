@@ -4,6 +4,7 @@
       "target_name": "irst_edge",
       "sources": [
         "src/addon.cc",
+        "src/file_pages.cc",
         "src/old_libc.cc",
         "src/system_error.cc",
         "src/sd_notify.cc",

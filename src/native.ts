@@ -16,6 +16,11 @@ export interface NativeAddon {
   /** Gives memory that the C library holds free back to the system; false where there was none. */
   releaseFreeMemory(): boolean;
   /**
+   * Drops the resident pages of code and constants mapped from files; what is needed comes back from the page cache. Bytes that were
+   * resident; 0 where the system does not tell.
+   */
+  releaseFilePages(): number;
+  /**
    * Opens a V4L2 node, or, with a second argument, the fake device that has this path. Throws a `NativeSystemError`:
    * `ENOTTY` from `VIDIOC_QUERYCAP` is a file that is no V4L2 device.
    */

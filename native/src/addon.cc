@@ -9,6 +9,7 @@
 #include <malloc.h>
 #endif
 
+#include "file_pages.h"
 #include "sd_notify.h"
 #include "system_error.h"
 #include "v4l2_binding.h"
@@ -22,6 +23,7 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
                              InstanceValue("version", Napi::String::New(env, IRST_EDGE_VERSION), napi_enumerable),
                              InstanceMethod("shareMallocArena", &EdgeAddon::ShareMallocArena, napi_enumerable),
                              InstanceMethod("releaseFreeMemory", &EdgeAddon::ReleaseFreeMemory, napi_enumerable),
+                             InstanceMethod("releaseFilePages", &EdgeAddon::ReleaseFilePages, napi_enumerable),
                              InstanceMethod("sdNotify", &EdgeAddon::SdNotify, napi_enumerable),
                          });
     irst::DefineV4l2(env, exports, camera_, fake_device_);
@@ -46,6 +48,11 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
 #else
     return Napi::Boolean::New(info.Env(), false);
 #endif
+  }
+
+  // releaseFilePages(): number, bytes that were resident; see file_pages.h.
+  Napi::Value ReleaseFilePages(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), static_cast<double>(irst::ReleaseFilePages()));
   }
 
   // sdNotify(state: string, path?: string): boolean, false without a path.

@@ -8,13 +8,15 @@ import type { CaptureTransition, DropReason } from '../types/frame.js';
 import type { ModelIdentity } from '../types/model.js';
 import type { FramePicture, FramePictureOptions } from '../types/picture.js';
 import type { ProviderChange, ProviderStatus } from '../types/provider.js';
-import { giveMemoryBack } from '../util/small-memory.js';
+import { endStart, giveMemoryBack } from '../util/small-memory.js';
 import { type Judgement, judgeWorker, type WorkerLimits, type WorkerProgress } from './progress.js';
 
 const WORKER_FILE = new URL('../pipeline/worker.js', import.meta.url);
 const FPS_WINDOW_MS = 5000;
 /** A worker that ran for so long was not failing from the start. */
 const STABLE_MS = 30_000;
+/** From the first frame until what only the start needed is given back: by then all that a frame needs has run. */
+const STARTED_MS = 1_000;
 
 /** Errors that trying again does not mend: the same file will be as wrong as before. */
 const PERMANENT: readonly number[] = [EXIT.config, EXIT.dataError, EXIT.noInput, EXIT.usage];
@@ -249,6 +251,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     this.worker = worker;
     this.heardAt = performance.now();
     this.ready = false;
+    let starting = true;
     let outcome: PlainError | 'ended' | undefined;
     worker.on('message', (event: WorkerEvent) => {
       this.heardAt = performance.now();
@@ -292,6 +295,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           this.frameAt = performance.now();
           this.window.push(this.frameAt);
           if (this.window.length > 4096) this.window.splice(0, 1024);
+          if (starting) setTimeout(endStart, STARTED_MS).unref();
+          starting = false;
           this.emit('frame', event);
           break;
         case 'counters':

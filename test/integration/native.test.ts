@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { loadAddon, loadNative, type NativeAddon, type NativeSystemError } from '../../src/native.js';
 import { SystemdNotifier } from '../../src/service/systemd.js';
@@ -198,4 +200,18 @@ describe('the addon in a plain process', () => {
     );
     expect(stdout.trim()).toBe(VERSION);
   });
+});
+
+it('gives the pages of program files back, and what runs runs on', () => {
+  const resident = () => Number(/^RssFile:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+  const before = resident();
+  const released = loadNative().releaseFilePages();
+  expect(released).toBeGreaterThan(10 * 1024 * 1024);
+  // Some came back at once.
+  expect(resident()).toBeLessThan(before - released / 3);
+  // Everything is read again as it is needed: code, constants, and what the linker wrote.
+  expect(JSON.parse(JSON.stringify({ now: new Date(0).toLocaleDateString('en') }))).toEqual({ now: '1/1/1970' });
+  expect(createHash('sha256').update('abc').digest('hex')).toMatch(/^ba7816bf/);
+  expect(gunzipSync(gzipSync('text')).toString()).toBe('text');
+  expect(loadNative().releaseFilePages()).toBeGreaterThan(0);
 });
