@@ -29,6 +29,7 @@ const MIGRATIONS: Readonly<Record<number, (db: Db) => void>> = {
 const VERSION_KEY = '\u{1}store';
 /** The generation of the log's records that are not in the file. */
 const LOG_KEY = '\u{1}log';
+const MAX_GENERATION = 0xffff_ffff;
 /** Larger commits go to the file at once, with all that is in the log: written twice they would take longer. */
 const MAX_LOGGED_BYTES = 64 * 1024;
 const MAX_LOGGED_KEYS = 64;
@@ -78,9 +79,9 @@ class Store {
 
   /** Reads the log. @returns how many of its records are damaged */
   replay(): number {
-    const mark = this.#db.get(LOG_KEY);
+    const mark = Number(Buffer.from(this.#db.get(LOG_KEY) ?? '').toString());
     try {
-      const found = this.#log?.replay(mark === undefined ? undefined : Number(Buffer.from(mark).toString()));
+      const found = this.#log?.replay(mark >= 1 && mark <= MAX_GENERATION ? mark : undefined);
       for (const entry of found?.entries ?? []) this.#note(entry);
       return found?.damaged ?? 0;
     } catch {
@@ -109,7 +110,7 @@ class Store {
 
   /** Brings everything into the file, in one transaction; the log is empty then. */
   checkpoint(entry: LogEntry = { puts: [], removes: [] }): void {
-    const next = ((this.#log?.generation ?? 0) % 0xffff_ffff) + 1;
+    const next = ((this.#log?.generation ?? 0) % MAX_GENERATION) + 1;
     this.#db.transactionSync(() => {
       for (const [key, value] of this.pending) value === undefined ? this.#db.remove(key) : this.#db.put(key, value);
       this.#write(entry);
@@ -119,7 +120,7 @@ class Store {
     this.#log?.restart(next);
   }
 
-  /** All records, those of the log before those of the file, a chunk at a time. */
+  /** All records, those of the log before those of the file. */
   *records(): Generator<[string, Uint8Array]> {
     for (const [key, value] of this.pending) if (value !== undefined) yield [key, value];
     for (const { key, value } of this.#db.getRange()) {

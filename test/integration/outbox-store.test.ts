@@ -283,6 +283,19 @@ describe('the store of events', () => {
     expect((await readdir(directory)).filter((name) => name.startsWith('outbox-damaged'))).toEqual([]);
   });
 
+  it('takes over the store of a version that had no log', async () => {
+    const directory = await copyOfSample();
+    const path = join(directory, 'outbox.mdb');
+    const db = openLmdb<Uint8Array, string>({ path, encoding: 'binary', noSubdir: true, maxDbs: 1 });
+    await db.put('\u{1}store', Buffer.from('1'));
+    await db.remove('\u{1}log');
+    await db.close();
+    const { box, problems } = outbox(directory);
+    await box.start();
+    expect(box.counters()).toMatchObject({ recovered: 300, store: { mode: 'disk', movedAside: 0 } });
+    expect(problems).toEqual([]);
+  });
+
   it.each(['0', 'soon', ''])('moves a store of a version that never was aside: %j', async (version) => {
     const { directory } = await storeOfVersion(version);
     const { box, problems } = outbox(directory);
