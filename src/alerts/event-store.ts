@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EdgeError, errno } from '../types/errors.js';
 import { lockState } from './state-lock.js';
-import { encodeFrame, FrameReader } from './store-frames.js';
-import type { StoreReply, StoreRequest } from './store-process.js';
+import { encodeRequest, ReplyReader, type StoreReply, type StoreRequest } from './store-frames.js';
 
 export type StoredRecord = [key: string, value: Uint8Array];
 
@@ -144,7 +143,7 @@ export class EventStore {
           reject(error);
         },
       };
-      this.#send(child, { type: 'commit', number, puts, removes });
+      this.#send(child, { type: 'commit', number, entry: { puts, removes } });
     });
   }
 
@@ -251,13 +250,13 @@ export class EventStore {
             break;
         }
       };
-      const frames = new FrameReader();
+      const frames = new ReplyReader();
       const [requests, replies] = pipes(child);
       // Where they break, 'exit' says so.
       for (const pipe of [requests, replies]) pipe?.on('error', () => {});
       replies?.on('data', (piece: Buffer) => {
         try {
-          for (const reply of frames.push(piece)) answer(reply as StoreReply);
+          for (const reply of frames.push(piece)) answer(reply);
         } catch {
           child.kill('SIGKILL');
         }
@@ -284,7 +283,7 @@ export class EventStore {
   #send(child: ChildProcess, request: StoreRequest): void {
     // Where it does not arrive, 'exit' says so.
     const [requests] = pipes(child);
-    if (requests?.writable) requests.write(encodeFrame(request));
+    if (requests?.writable) requests.write(encodeRequest(request));
   }
 
   #moveAside(): void {

@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type LogEntry, StoreLog } from './store-log.js';
+import { encodeEntry, type LogEntry } from './store-entry.js';
+import { LOG_BLOCK, StoreLog } from './store-log.js';
 
-const SIZE = 16 * 1024;
+const SIZE = 16 * LOG_BLOCK;
 let dir: string;
 let path: string;
 let log: StoreLog;
@@ -21,7 +22,8 @@ afterEach(() => {
   rmSync(dir, { recursive: true });
 });
 
-const put = (key: string, bytes = 10): LogEntry => ({ puts: [[key, Buffer.alloc(bytes, key)]], removes: [] });
+const bytes = (entry: LogEntry) => Buffer.concat(encodeEntry(entry));
+const put = (key: string, length = 10): LogEntry => ({ puts: [[key, Buffer.alloc(length, key)]], removes: [] });
 const keys = (entries: LogEntry[]) => entries.flatMap((e) => e.puts.map(([key]) => key));
 
 /** As the next process finds it. */
@@ -49,7 +51,7 @@ describe('the log ahead of the store', () => {
       fc.property(fc.array(entry, { maxLength: 12 }), (entries) => {
         generation += 1;
         log.restart(generation);
-        const kept = entries.filter((e) => log.append(e));
+        const kept = entries.filter((e) => log.append(bytes(e)));
         expect(reopened(generation)).toEqual({ entries: kept, damaged: 0 });
         // Nothing of the generation before, and nothing of one to come.
         expect(reopened(generation - 1).damaged + reopened(generation + 1).entries.length).toBe(0);
@@ -59,33 +61,35 @@ describe('the log ahead of the store', () => {
 
   it('never grows, and says when there is no room', () => {
     let n = 0;
-    while (log.append(put(`k${n}`, 900))) n += 1;
-    expect(n).toBe(SIZE / 1024);
+    while (log.append(bytes(put(`k${n}`, 5_000)))) n += 1;
+    expect(n).toBe(SIZE / (2 * LOG_BLOCK));
+    // Nor does it take what is longer than its memory.
+    expect(log.append(bytes(put('long', 200_000)))).toBe(false);
     expect(statSync(path).size).toBe(SIZE);
     expect(keys(reopened().entries)).toHaveLength(n);
     log.restart(2);
-    expect(log.append(put('again'))).toBe(true);
+    expect(log.append(bytes(put('again')))).toBe(true);
     expect(keys(reopened(2).entries)).toEqual(['again']);
   });
 
   it('goes on behind what it finds', () => {
-    log.append(put('a'));
+    log.append(bytes(put('a')));
     log.close();
     log = StoreLog.open(path, SIZE);
     expect(keys(log.replay(1).entries)).toEqual(['a']);
-    log.append(put('b'));
+    log.append(bytes(put('b')));
     expect(keys(reopened(1).entries)).toEqual(['a', 'b']);
   });
 
   it('leaves out a record that is damaged anywhere, counts it, and reads the next', () => {
-    log.append(put('a', 600));
-    log.append(put('b', 600));
-    log.append(put('c', 600));
+    log.append(bytes(put('a', 600)));
+    log.append(bytes(put('b', 600)));
+    log.append(bytes(put('c', 600)));
     const whole = readFileSync(path);
-    const length = 16 + whole.readUInt32LE(1024 + 8);
+    const length = 16 + whole.readUInt32LE(LOG_BLOCK + 8);
     for (let at = 0; at < length; at += 7) {
       writeFileSync(path, whole);
-      flip(1024 + at);
+      flip(LOG_BLOCK + at);
       const { entries, damaged } = reopened(1);
       expect(keys(entries)).toEqual(['a', 'c']);
       // Without its magic or its generation it is none of ours.
@@ -94,28 +98,28 @@ describe('the log ahead of the store', () => {
   });
 
   it('keeps all before a record that a crash cut short, and writes over that one', () => {
-    log.append(put('a'));
-    log.append(put('torn', 3_000));
+    log.append(bytes(put('a')));
+    log.append(bytes(put('torn', 9_000)));
     const whole = readFileSync(path);
-    whole.fill(0, 512 + 1_024);
+    whole.fill(0, 2 * LOG_BLOCK);
     writeFileSync(path, whole);
     log.close();
     log = StoreLog.open(path, SIZE);
     const found = log.replay(1);
     expect([keys(found.entries), found.damaged]).toEqual([['a'], 1]);
-    log.append(put('b'));
+    log.append(bytes(put('b')));
     expect(reopened(1)).toMatchObject({ entries: [put('a'), put('b')], damaged: 0 });
   });
 
   it('never throws over what it reads', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 2_000 }), fc.nat(SIZE - 2_000), (noise, at) => {
+      fc.property(fc.uint8Array({ maxLength: 2_000 }), fc.nat(4 * LOG_BLOCK), (noise, at) => {
         log.restart(1);
-        log.append(put('a', 2_000));
-        log.append(put('b', 2_000));
-        const bytes = readFileSync(path);
-        bytes.set(noise, at);
-        writeFileSync(path, bytes);
+        log.append(bytes(put('a', 5_000)));
+        log.append(bytes(put('b', 5_000)));
+        const whole = readFileSync(path);
+        whole.set(noise, at);
+        writeFileSync(path, whole);
         reopened(1);
         reopened();
       }),

@@ -2,8 +2,9 @@ import { existsSync, realpathSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { open, type RootDatabase } from 'lmdb';
-import { readFrame, writeFrame } from './store-frames.js';
-import { type LogEntry, StoreLog } from './store-log.js';
+import { decodeEntry, type LogEntry } from './store-entry.js';
+import { readRequest, type StoreReply, writeReply } from './store-frames.js';
+import { StoreLog } from './store-log.js';
 
 // A process of its own that keeps records in an LMDB file, driven over pipes by `EventStore`. Not a thread: LMDB maps
 // its file into memory, and a damaged one, a failing disk or a file cut short ends the process that touches it with SIGBUS,
@@ -47,26 +48,14 @@ const ENOSPC = 28;
 /** A commit may need as much. */
 const NEARLY_FULL_BYTES = 1024 * 1024;
 
-export type StoreRequest =
-  | { type: 'commit'; number: number; puts: [key: string, value: Uint8Array][]; removes: string[] }
-  | { type: 'close' };
-
-export type StoreReply =
-  /** What was found in the file, before `opened`. */
-  | { type: 'records'; records: [key: string, value: Uint8Array][]; removed?: string[] }
-  | { type: 'opened' }
-  /** It cannot be opened: `code` is an errno, or negative for one of LMDB's. Or it is of another version. */
-  | { type: 'refused'; code: number; message: string; version?: unknown; newer?: true }
-  /** On disk: written and synced. */
-  | { type: 'done'; number: number; ms: number }
-  | { type: 'failed'; number: number; code: number; message: string };
-
 /** The file, and the log ahead of it. */
 class Store {
   /** What the log holds and the file does not: values, or undefined for what is removed. */
   readonly pending = new Map<string, Uint8Array | undefined>();
   readonly #db: Db;
   #log: StoreLog | undefined;
+  /** The last commit, where it went to the log and is not in `pending` yet. */
+  #logged: Buffer | undefined;
 
   constructor(db: Db, path: string) {
     this.#db = db;
@@ -90,14 +79,19 @@ class Store {
     }
   }
 
-  /** Returns when everything is on disk. @throws what LMDB throws; nothing is changed then */
-  commit(entry: LogEntry): void {
-    const bytes = entry.puts.reduce((sum, [, value]) => sum + value.length, 0);
-    const small = bytes <= MAX_LOGGED_BYTES && entry.puts.length + entry.removes.length <= MAX_LOGGED_KEYS;
-    if (small && this.pending.size < MAX_PENDING && this.#append(entry)) {
-      this.#note(entry);
+  /**
+   * Returns when everything is on disk. @throws what LMDB throws; nothing is changed then
+   *
+   * @param bytes as of `encodeEntry`
+   * @param keys that it writes and removes
+   */
+  commit(bytes: Buffer, keys: number): void {
+    const small = bytes.length <= MAX_LOGGED_BYTES && keys <= MAX_LOGGED_KEYS;
+    if (small && this.pending.size < MAX_PENDING && this.#append(bytes)) {
+      this.#logged = bytes;
       return;
     }
+    const entry = decodeEntry(bytes);
     try {
       this.checkpoint(entry);
     } catch (error) {
@@ -106,6 +100,12 @@ class Store {
       this.#write(entry);
       for (const key of entry.removes) if (this.pending.has(key)) this.pending.set(key, undefined);
     }
+  }
+
+  /** To be called after each commit, when it has been answered: nobody waits for it. */
+  note(): void {
+    if (this.#logged !== undefined) this.#note(decodeEntry(this.#logged));
+    this.#logged = undefined;
   }
 
   /** Brings everything into the file, in one transaction; the log is empty then. */
@@ -139,7 +139,7 @@ class Store {
     });
   }
 
-  #append(entry: LogEntry): boolean {
+  #append(entry: Buffer): boolean {
     try {
       return this.#log?.append(entry) ?? false;
     } catch {
@@ -165,7 +165,7 @@ function main(path: string): void {
   if (opened === undefined) return;
   const { db, store } = opened;
   for (;;) {
-    const request = readFrame(REQUESTS) as StoreRequest | undefined;
+    const request = readRequest(REQUESTS);
     // The parent is gone: nothing waits for the file to be closed.
     if (request === undefined) process.exit(0);
     if (request.type === 'close') {
@@ -179,12 +179,13 @@ function main(path: string): void {
     }
     const start = performance.now();
     try {
-      store.commit(request);
+      store.commit(request.entry, request.keys);
     } catch (error) {
       reply({ type: 'failed', number: request.number, ...fullOrPlain(error, path) });
       continue;
     }
     reply({ type: 'done', number: request.number, ms: performance.now() - start });
+    store.note();
   }
 }
 
@@ -259,7 +260,7 @@ function bringUp(db: Db, version: number): boolean {
 
 function reply(message: StoreReply): void {
   try {
-    writeFrame(REPLIES, message);
+    writeReply(REPLIES, message);
   } catch {
     // The parent is gone.
     process.exit(0);

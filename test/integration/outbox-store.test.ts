@@ -390,16 +390,16 @@ describe('the store of events', () => {
       const directory = await mkdtemp(join(dir, 'full-log-'));
       const { box } = outbox(directory);
       await box.start();
-      for (let i = 0; i < 60; i++) {
+      for (let i = 0; i < 120; i++) {
         box.offer(record(`e${i}`, 'new', { payload: Buffer.alloc(60_000, 'x') }));
         await box.flush(20_000);
       }
       process.kill(storePid(directory), 'SIGKILL');
-      expect((await stat(join(directory, 'outbox.log'))).size).toBe(1024 * 1024);
+      expect((await stat(join(directory, 'outbox.log'))).size).toBe(4 * 1024 * 1024);
       await box.stop();
       const { box: next } = outbox(directory);
       await next.start();
-      expect(new Set(all(next)).size).toBe(60);
+      expect(new Set(all(next)).size).toBe(120);
     });
   });
 
