@@ -43,14 +43,14 @@ const ENOSPC = 28;
 const EDQUOT = 122;
 const MDB_MAP_FULL = -30792;
 
-/**
- * Records on disk, in an LMDB file that a process of its own keeps. `commit` resolves when they are written and synced.
- * A file that is damaged, or of a version that never was, is moved aside, what could be read of it is given back, and a fresh one
- * takes its place; one of a newer program is left as it is. One caller, one commit at a time.
- */
 /** How long a killed process may take to be gone, ms. */
 const KILLED_MS = 200;
 
+/**
+ * Records on disk, in an LMDB file and a log ahead of it that a process of its own keeps. `commit` resolves when they are written and synced.
+ * A file that is damaged, or of a version that never was, is moved aside, what could be read of it is given back, and a fresh one
+ * takes its place; one of a newer program is left as it is. One caller, one commit at a time.
+ */
 export class EventStore {
   #closed = false;
   readonly #options: Required<EventStoreOptions>;

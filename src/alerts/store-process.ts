@@ -34,7 +34,7 @@ const MAX_GENERATION = 0xffff_ffff;
 /** Larger commits go to the file at once, with all that is in the log: written twice they would take longer. */
 const MAX_LOGGED_BYTES = 64 * 1024;
 const MAX_LOGGED_KEYS = 64;
-/** Records that differ between log and file: they are in memory, and bringing them to the file keeps a fresh event waiting. */
+/** Most keys that differ between log and file: bringing them to the file keeps a fresh event waiting. */
 const MAX_PENDING = 1_024;
 /** Records sent to the parent at a time. */
 const CHUNK = 256;
@@ -143,7 +143,7 @@ class Store {
     try {
       return this.#log?.append(entry) ?? false;
     } catch {
-      // The disk is at fault: the file may be elsewhere on it. What the log holds is in memory too.
+      // The disk is at fault here; the file may lie where it is not. What the log holds is in `pending` too, and goes there with it.
       return false;
     }
   }

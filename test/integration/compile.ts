@@ -11,9 +11,13 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
  * TypeScript, and dist/ may be older than src/.
  *
  * @param entry for example `alerts/publisher`
+ * @param also modules that it does not import but starts, into the same folder
  * @returns the path of the compiled module, and how to remove it
  */
-export async function compileModule(entry: string): Promise<{ file: string; remove(): Promise<void> }> {
+export async function compileModule(
+  entry: string,
+  ...also: string[]
+): Promise<{ file: string; remove(): Promise<void> }> {
   // Below node_modules, so that bare imports resolve and nothing is left in the way of git or packing.
   const cache = join(ROOT, 'node_modules', '.cache');
   await mkdir(cache, { recursive: true });
@@ -21,7 +25,7 @@ export async function compileModule(entry: string): Promise<{ file: string; remo
   const config = {
     extends: relative(dir, join(ROOT, 'tsconfig.build.json')),
     compilerOptions: { rootDir: join(ROOT, 'src'), outDir: dir, typeRoots: [join(ROOT, 'node_modules/@types')] },
-    include: [join(ROOT, 'src', `${entry}.ts`)],
+    include: [entry, ...also].map((name) => join(ROOT, 'src', `${name}.ts`)),
   };
   await writeFile(join(dir, 'tsconfig.json'), JSON.stringify(config));
   await writeFile(join(dir, 'package.json'), JSON.stringify({ type: 'module' }));

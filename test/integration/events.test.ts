@@ -31,7 +31,7 @@ let modules: string;
 let removeModules: () => Promise<void>;
 let dir: string;
 beforeAll(async () => {
-  const module = await compileModule('alerts/publisher');
+  const module = await compileModule('alerts/publisher', 'alerts/store-process', 'service/alert-bench-subscriber');
   modules = dirname(module.file);
   removeModules = module.remove;
   dir = await mkdtemp(join(tmpdir(), 'irst-events-'));
@@ -657,14 +657,12 @@ describe('events over the embedded broker', () => {
 
 describe('the measurement of alerts', () => {
   it('reports every figure, with whole counts', async () => {
-    const subscriber = await compileModule('service/alert-bench-subscriber');
-    cleanup.push(subscriber.remove);
     const report = await runAlertBench({
       directory: dir,
       events: 400,
       seconds: 1,
       storeProcess: join(modules, 'store-process.js'),
-      subscriber: subscriber.file,
+      subscriber: join(modules, '../service/alert-bench-subscriber.js'),
     });
     expect(report).toMatchObject({ broker: 'mosquitto', protocolVersion: 5, durable: { events: 300 } });
     expect(report.fsync.perSecond).toBeGreaterThan(0);

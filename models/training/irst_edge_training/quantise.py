@@ -22,6 +22,9 @@ def quantise(model: onnx.ModelProto, frames: Sequence[np.ndarray], method: str =
 
     ``frames``: normalised calibration frames [H, W], all of one size, the graph's; ``FRAMES`` spread over them are used. The two heads (last convolutions) and the
     stem, whose input is wide-ranged, stay in float32. ``method``: MinMax, Entropy or Percentile.
+
+    Processors without VNNI add pairs of products in 16 bits, where these saturate
+    (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html): the graph is right there only without the optimiser.
     """
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 

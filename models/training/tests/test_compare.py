@@ -60,7 +60,8 @@ class Compare(unittest.TestCase):
         self.assertGreater(kinds.count("QuantizeLinear"), 10)
         floats = {i.name for i in int8.graph.initializer if i.data_type == onnx.TensorProto.FLOAT and len(i.dims) == 4}
         self.assertEqual(sum(n.op_type == "Conv" and n.input[1] in floats for n in int8.graph.node), 3)
-        a, b = (run(m.SerializeToString(), self.frames[0])[0] for m in (frozen, int8))
+        # As written: what the optimiser makes of it saturates in 16 bits on processors without VNNI.
+        a, b = (run(m.SerializeToString(), self.frames[0], as_written=True)[0] for m in (frozen, int8))
         self.assertGreater(np.corrcoef(a.ravel(), b.ravel())[0, 1], 0.9)
 
     def test_fit_cuts_and_mirrors(self):

@@ -24,8 +24,11 @@ from irst_edge_training.onnx_graph import OPERATORS, Exporter
 from .common import CHECKPOINT, CLIP, MODELS
 
 
-def run(data: bytes, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def run(data: bytes, z: np.ndarray, as_written: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """``as_written``: node by node, without the optimiser's kernels."""
     options = ort.SessionOptions()
+    if as_written:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
