@@ -14,6 +14,7 @@ struct Mapping {
   std::uintptr_t start = 0;
   std::uintptr_t end = 0;
   bool read_only_file = false;
+  bool code = false;
   std::size_t resident_kib = 0;
   // Pages of its own: written to, and lost if they were dropped.
   std::size_t own_kib = 1;
@@ -30,7 +31,8 @@ std::vector<Mapping> Mappings() {
     char mode[5] = {};
     std::size_t kib = 0;
     if (std::sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %" SCNu64, &m.start, &m.end, mode, &inode) == 4) {
-      m.read_only_file = inode != 0 && (std::strcmp(mode, "r-xp") == 0 || std::strcmp(mode, "r--p") == 0);
+      m.code = inode != 0 && std::strcmp(mode, "r-xp") == 0;
+      m.read_only_file = m.code || (inode != 0 && std::strcmp(mode, "r--p") == 0);
       all.push_back(m);
     } else if (all.empty()) {
       continue;
@@ -44,11 +46,22 @@ std::vector<Mapping> Mappings() {
   return all;
 }
 
+// Whether the list is of this program's own memory. Under user-mode emulation (qemu-user) it is of the emulator's, at other addresses.
+bool OfThisProgram(const std::vector<Mapping>& all) {
+  const auto here = reinterpret_cast<std::uintptr_t>(&ReleaseFilePages);
+  for (const Mapping& m : all) {
+    if (m.start <= here && here < m.end) return m.code;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::size_t ReleaseFilePages() {
   std::size_t bytes = 0;
-  for (const Mapping& m : Mappings()) {
+  const std::vector<Mapping> all = Mappings();
+  if (!OfThisProgram(all)) return 0;
+  for (const Mapping& m : all) {
     if (!m.read_only_file || m.own_kib != 0 || m.resident_kib == 0) continue;
     // https://man7.org/linux/man-pages/man2/madvise.2.html
     if (madvise(reinterpret_cast<void*>(m.start), m.end - m.start, MADV_DONTNEED) == 0) bytes += m.resident_kib * 1024;
