@@ -562,8 +562,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   }
 
   /** The file was opened again: memory knows better. */
-  #reconcile(stored: ReadonlySet<string>): void {
-    const there = new Set(stored);
+  #reconcile(there: Set<string>): void {
     this.#toRemove.clear();
     const now = this.#options.monotonic();
     for (const item of this.#queue.all()) {

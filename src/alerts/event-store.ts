@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EdgeError, errno } from '../types/errors.js';
@@ -39,8 +40,7 @@ const MAX_ASIDE = 3;
 const FATAL_SIGNALS: readonly string[] = ['SIGBUS', 'SIGSEGV', 'SIGABRT', 'SIGILL', 'SIGFPE'];
 /** An opening that ends in any other way this often in a row is blamed on the file too. */
 const MAX_OPEN_FAILURES = 3;
-const ENOSPC = 28;
-const EDQUOT = 122;
+const { ENOSPC, EDQUOT } = constants.errno;
 const MDB_MAP_FULL = -30792;
 
 /** How long a killed process may take to be gone, ms. */

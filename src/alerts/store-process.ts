@@ -1,4 +1,5 @@
 import { existsSync, realpathSync, statfsSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { open, type RootDatabase } from 'lmdb';
@@ -43,8 +44,7 @@ const CHUNK = 256;
 const REQUESTS = 0;
 const REPLIES = 3;
 
-const EIO = 5;
-const ENOSPC = 28;
+const { EIO, ENOSPC } = constants.errno;
 /** A commit may need as much. */
 const NEARLY_FULL_BYTES = 1024 * 1024;
 

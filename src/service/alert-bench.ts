@@ -4,7 +4,6 @@ import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { DurableOutbox, type OutboxRecord } from '../alerts/durable-outbox.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
@@ -333,9 +332,7 @@ async function subscribe(
   onKey: (key: string, at: number) => void,
 ): Promise<Worker> {
   const data: SubscriberData = { port, protocolVersion, topics: [EVENTS, DETECTIONS] };
-  const worker = new Worker(module ?? fileURLToPath(new URL('./alert-bench-subscriber.js', import.meta.url)), {
-    workerData: data,
-  });
+  const worker = new Worker(module ?? new URL('./alert-bench-subscriber.js', import.meta.url), { workerData: data });
   await new Promise<void>((resolve, reject) => {
     worker.once('error', (error) => reject(failed((error as Error).message)));
     worker.on('message', (message: SubscriberMessage) => {
