@@ -71,6 +71,8 @@ export interface EventCounters {
     skipped: { corrupt: number; unknown_version: number };
     /** Damaged files, or of another version, that were moved aside. */
     movedAside: number;
+    /** Commits that took the long way, since the log ahead of the file could not be opened or written. */
+    unlogged: number;
     /** Times that the store's process was started. */
     starts: number;
   };
@@ -297,6 +299,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
         ...this.#counts,
         skipped: { ...this.#skipped },
         movedAside: store?.movedAside ?? 0,
+        unlogged: store?.unlogged ?? 0,
         starts: store?.starts ?? 0,
       },
     };

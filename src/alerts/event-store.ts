@@ -63,6 +63,8 @@ export class EventStore {
   #settle: { resolve: (ms: number) => void; reject: (error: Error) => void } | undefined;
   /** Files moved aside, so far. */
   movedAside = 0;
+  /** Commits that the log ahead of the file should have taken and could not: as safe, but slower. */
+  unlogged = 0;
   /** Times that the store's process was started. */
   starts = 0;
 
@@ -241,6 +243,7 @@ export class EventStore {
             });
             break;
           case 'done':
+            if (reply.unlogged) this.unlogged += 1;
             if (reply.number === this.#number) this.#settle?.resolve(reply.ms);
             break;
           case 'failed':

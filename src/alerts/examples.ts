@@ -134,7 +134,14 @@ const stats: StatsMessage = statsMessage({
     waitingBytes: 3120,
     inFlight: 1,
     held: 0,
-    store: { mode: 'disk', memoryOnly: 0, failures: 0, skipped: { corrupt: 0, unknown_version: 0 }, movedAside: 0 },
+    store: {
+      mode: 'disk',
+      memoryOnly: 0,
+      failures: 0,
+      skipped: { corrupt: 0, unknown_version: 0 },
+      movedAside: 0,
+      unlogged: 0,
+    },
   },
   cameras: [
     {

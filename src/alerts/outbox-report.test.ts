@@ -78,6 +78,16 @@ describe('OutboxReport', () => {
       { code: 'OUTBOX_SKIPPED', message: 'stored events could not be read and were left out: corrupt 3' },
     ]);
   });
+
+  it('says once that the log ahead of the file is not used', () => {
+    const counters = outbox(1).counters();
+    const report = new OutboxReport();
+    expect(report.look(counters, 0)).toEqual([]);
+    counters.store.unlogged = 2;
+    expect(report.look(counters, 40_000)).toMatchObject([{ code: 'OUTBOX_UNLOGGED' }]);
+    counters.store.unlogged = 9;
+    expect(report.look(counters, 80_000)).toEqual([]);
+  });
 });
 
 describe('outboxStats', () => {

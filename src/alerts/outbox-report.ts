@@ -12,6 +12,7 @@ export class OutboxReport {
   private dropped: Counts = {};
   private skipped: Counts = {};
   private coalesced = 0;
+  private unlogged = false;
   private saidAt = Number.NEGATIVE_INFINITY;
 
   /** @param intervalMs shortest time between two lines of a kind */
@@ -20,7 +21,7 @@ export class OutboxReport {
   /**
    * @param now on any clock, ms
    * @param last at the stop: what there is to say is said now
-   * @returns `EVENTS_DROPPED`, `OUTBOX_SKIPPED`, both or neither
+   * @returns any of `EVENTS_DROPPED`, `OUTBOX_SKIPPED` and, once, `OUTBOX_UNLOGGED`
    */
   look(counters: EventCounters, now: number, last = false): EdgeError[] {
     if (!last && now - this.saidAt < this.intervalMs) return [];
@@ -45,6 +46,19 @@ export class OutboxReport {
         }),
       );
     }
+    if (!this.unlogged && counters.store.unlogged > 0) {
+      this.unlogged = true;
+      errors.push(
+        new EdgeError(
+          'OUTBOX_UNLOGGED',
+          'outbox.log cannot be opened or written: events are as safe, but reach the disk later',
+          {
+            hint: 'Free 4 MiB in the state directory, and see that outbox/outbox.log is a file of the service; then restart it.',
+            exitCode: EXIT.ioError,
+          },
+        ),
+      );
+    }
     if (errors.length > 0) this.saidAt = now;
     this.dropped = { ...counters.dropped };
     this.skipped = { ...counters.store.skipped };
@@ -56,7 +70,7 @@ export class OutboxReport {
 /** The outbox's counters as /stats tells them. */
 export function outboxStats(counters: EventCounters): OutboxStats {
   const { accepted, recovered, published, coalesced, dropped, waiting, waitingBytes, inFlight, held } = counters;
-  const { mode, fault, memoryOnly, failures, skipped, movedAside } = counters.store;
+  const { mode, fault, memoryOnly, failures, skipped, movedAside, unlogged } = counters.store;
   return {
     accepted,
     recovered,
@@ -67,7 +81,7 @@ export function outboxStats(counters: EventCounters): OutboxStats {
     waitingBytes,
     inFlight,
     held,
-    store: { mode, ...(fault === undefined ? {} : { fault }), memoryOnly, failures, skipped, movedAside },
+    store: { mode, ...(fault === undefined ? {} : { fault }), memoryOnly, failures, skipped, movedAside, unlogged },
   };
 }
 

@@ -9,7 +9,7 @@ import { encodeEntry, type LogEntry } from './store-entry.js';
 // Four bytes of length (little-endian), then a byte that tells the form:
 // 0  V8's serialisation of the message
 // 1  to the store: a commit. 1 byte unused, number of keys u16, number u32, the entry as in `store-entry.ts`
-//    from the store: done. 3 bytes unused, number u32, ms float64
+//    from the store: done. 1 byte `unlogged`, 2 bytes unused, number u32, ms float64
 
 export type StoreRequest = { type: 'commit'; number: number; entry: LogEntry } | { type: 'close' };
 /** What the store's process sees of it. `keys`: that the entry writes and removes, at most 65 535. */
@@ -24,8 +24,8 @@ export type StoreReply =
   | { type: 'opened' }
   /** It cannot be opened: `code` is an errno, or negative for one of LMDB's. Or it is of another version. */
   | { type: 'refused'; code: number; message: string; version?: unknown; newer?: true }
-  /** On disk: written and synced. */
-  | { type: 'done'; number: number; ms: number }
+  /** On disk: written and synced. `unlogged`: by the long way, since the log could not be opened or written. */
+  | { type: 'done'; number: number; ms: number; unlogged: boolean }
   | { type: 'failed'; number: number; code: number; message: string };
 
 const HEAD = 4;
@@ -70,6 +70,7 @@ export function encodeReply(reply: StoreReply): Buffer {
   if (reply.type !== 'done') return frame(serialised(reply));
   const bytes = Buffer.alloc(DONE_BYTES);
   bytes[0] = PLAIN;
+  bytes[1] = reply.unlogged ? 1 : 0;
   bytes.writeUInt32LE(reply.number, 4);
   bytes.writeDoubleLE(reply.ms, 8);
   return frame(bytes);
@@ -94,8 +95,7 @@ export class ReplyReader {
       if (this.wanted === undefined || this.held < this.wanted) return replies;
       const body = this.take(this.wanted);
       this.wanted = undefined;
-      if (body[0] === PLAIN) replies.push({ type: 'done', number: body.readUInt32LE(4), ms: body.readDoubleLE(8) });
-      else replies.push(deserialize(body.subarray(1)) as StoreReply);
+      replies.push(body[0] === PLAIN ? decodeDone(body) : (deserialize(body.subarray(1)) as StoreReply));
     }
   }
 
@@ -105,6 +105,10 @@ export class ReplyReader {
     this.held -= bytes;
     return all.subarray(0, bytes);
   }
+}
+
+function decodeDone(body: Buffer): StoreReply {
+  return { type: 'done', number: body.readUInt32LE(4), ms: body.readDoubleLE(8), unlogged: body[1] === 1 };
 }
 
 function serialised(message: unknown): Buffer {

@@ -84,12 +84,14 @@ class Store {
    *
    * @param bytes as of `encodeEntry`
    * @param keys that it writes and removes
+   * @returns false where the log should have taken it and could not be opened or written; then it is in the file
    */
-  commit(bytes: Buffer, keys: number): void {
+  commit(bytes: Buffer, keys: number): boolean {
     const small = bytes.length <= MAX_LOGGED_BYTES && keys <= MAX_LOGGED_KEYS;
-    if (small && this.pending.size < MAX_PENDING && this.#append(bytes)) {
+    const appended = small && this.pending.size < MAX_PENDING ? this.#append(bytes) : 'full';
+    if (appended === 'yes') {
       this.#logged = bytes;
-      return;
+      return true;
     }
     const entry = decodeEntry(bytes);
     try {
@@ -100,6 +102,7 @@ class Store {
       this.#write(entry);
       for (const key of entry.removes) if (this.pending.has(key)) this.pending.set(key, undefined);
     }
+    return appended === 'full';
   }
 
   /** To be called after each commit, when it has been answered: nobody waits for it. */
@@ -139,13 +142,13 @@ class Store {
     });
   }
 
-  #append(entry: Buffer): boolean {
+  #append(entry: Buffer): 'yes' | 'full' | 'failed' {
     try {
-      return this.#log?.append(entry) ?? false;
+      if (this.#log !== undefined) return this.#log.append(entry) ? 'yes' : 'full';
     } catch {
       // The disk is at fault here; the file may lie where it is not. What the log holds is in `pending` too, and goes there with it.
-      return false;
     }
+    return 'failed';
   }
 
   #note({ puts, removes }: LogEntry): void {
@@ -178,13 +181,14 @@ function main(path: string): void {
       return;
     }
     const start = performance.now();
+    let logged: boolean;
     try {
-      store.commit(request.entry, request.keys);
+      logged = store.commit(request.entry, request.keys);
     } catch (error) {
       reply({ type: 'failed', number: request.number, ...fullOrPlain(error, path) });
       continue;
     }
-    reply({ type: 'done', number: request.number, ms: performance.now() - start });
+    reply({ type: 'done', number: request.number, ms: performance.now() - start, unlogged: !logged });
     store.note();
   }
 }

@@ -73,6 +73,8 @@ export interface AlertBenchReport {
     seconds: number;
     /** All messages, of which a quarter are `new`: far more than a camera sees. */
     allMs: Percentiles;
+    /** Frames, from handing over to the last of a frame's two messages; every second frame has a `new`. */
+    frameMs: Percentiles;
     /** Detections and updates: not over the disk. */
     detectionMs: Percentiles;
     updateMs: Percentiles;
@@ -195,6 +197,7 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
 
     say('30 Hz');
     const names = { detection: [] as string[], update: [] as string[], new: [] as string[] };
+    const frames: [first: string, last: string][] = [];
     const ticks = Math.max(1, Math.round(seconds * 30));
     const from = performance.now();
     for (let i = 0; i < ticks; i++) {
@@ -203,14 +206,16 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
       sent.set(key, monotonicMs());
       names.detection.push(key);
       publisher.publishMessage(DETECTIONS, payload(key, payloadBytes));
-      if (i % 2 === 0) names.update.push(send('update', `steady-${i}`));
-      else names.new.push(send('new', `steady-${i}`));
+      const kind = i % 2 === 0 ? 'update' : 'new';
+      const event = send(kind, `steady-${i}`);
+      names[kind].push(event);
+      frames.push([key, event]);
       await delay(Math.max(0, from + ((i + 1) * 1_000) / 30 - performance.now()));
     }
     const steady = [...names.detection, ...names.update, ...names.new];
     await until('the subscriber got not everything', () => steady.every((key) => got.has(key)), signal);
-    const latencies = (keys: string[]) =>
-      percentiles(keys.flatMap((key) => (got.has(key) ? [(got.get(key) as number) - (sent.get(key) as number)] : [])));
+    const took = (key: string, start = key): number => (got.get(key) as number) - (sent.get(start) as number);
+    const latencies = (keys: string[]) => percentiles(keys.filter((key) => got.has(key)).map((key) => took(key)));
     return {
       broker: kind,
       protocolVersion,
@@ -235,6 +240,7 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
       steady: {
         seconds: ticks / 30,
         allMs: latencies(steady),
+        frameMs: percentiles(frames.map(([first, last]) => Math.max(took(first), took(last, first)))),
         detectionMs: latencies(names.detection),
         updateMs: latencies(names.update),
         newMs: latencies(names.new),

@@ -368,11 +368,14 @@ describe('the store of events', () => {
       expect(box.counters().store.skipped.corrupt).toBe(1);
       expect(all(box)).toContain('log3 new');
       await box.stop();
-      for (const spoil of [
-        () => writeFile(join(directory, 'outbox.log'), 'not a log\n'.repeat(2_000)),
-        async () => {
-          await rm(join(directory, 'outbox.log'));
-          await mkdir(join(directory, 'outbox.log'));
+      for (const { spoil, unlogged } of [
+        { spoil: () => writeFile(join(directory, 'outbox.log'), 'not a log\n'.repeat(2_000)), unlogged: 0 },
+        {
+          spoil: async () => {
+            await rm(join(directory, 'outbox.log'));
+            await mkdir(join(directory, 'outbox.log'));
+          },
+          unlogged: 1,
         },
       ]) {
         await spoil();
@@ -381,6 +384,7 @@ describe('the store of events', () => {
         next.offer(record('after'));
         expect(await next.flush(20_000)).toBe(true);
         expect(all(next)).toEqual(['after new']);
+        expect(next.counters().store.unlogged).toBe(unlogged);
         expect(problems).toEqual([]);
         await next.stop();
       }

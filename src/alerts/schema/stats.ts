@@ -79,6 +79,9 @@ const outbox = z
           "Stored records that could not be read and were left out, by reason: 'corrupt' (half-written or damaged), 'unknown_version'.",
         ),
         movedAside: count('Damaged files moved aside.'),
+        unlogged: count(
+          'Writes that took the long way, since the log ahead of the file could not be opened or written: as safe, but slower.',
+        ).optional(),
       })
       .meta({ description: 'What is known of the disk.' }),
   })
