@@ -1,12 +1,12 @@
-"""Command line of the training package: ``python -m irst_edge_training train|ablate|export|compare|baselines|decoders|lists|failures``."""
+"""Command line of the training package: ``python -m irst_edge_training train|ablate|export|compare|baselines|decoders|lists|failures|grow``."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import ablate, baselines, compare, decoders, export, failures, lists, train
+from . import ablate, baselines, compare, decoders, export, failures, grow, lists, train
 
-COMMANDS = {"train": train, "ablate": ablate, "export": export, "compare": compare, "baselines": baselines, "decoders": decoders, "lists": lists, "failures": failures}
+COMMANDS = {"train": train, "ablate": ablate, "export": export, "compare": compare, "baselines": baselines, "decoders": decoders, "lists": lists, "failures": failures, "grow": grow}
 
 
 def main(words: list[str] | None = None) -> None:
