@@ -20,5 +20,6 @@ const frame = Buffer.alloc(bytes);
 for (let i = 0; ; i = (i + 1) % (2 * frames.length - 2)) {
   readSync(file, frame, 0, bytes, (i < frames.length ? i : 2 * frames.length - 2 - i) * bytes);
   if (!sender.stdin.write(Buffer.from(frame))) await new Promise((resolve) => sender.stdin.once('drain', resolve));
-  await delay(500);
+  // An emulated inference may take two seconds; a drone that is elsewhere in each frame makes no track.
+  await delay(1000);
 }

@@ -110,6 +110,7 @@ failure.context = async () => {
   return [
     JSON.stringify(state),
     JSON.stringify(bus?.last('/cam0/state')?.capture),
+    JSON.stringify(bus?.last('/stats')),
     ...said.map((l) => l.slice(0, 400)),
   ].join('\n');
 };
