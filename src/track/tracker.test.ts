@@ -207,6 +207,19 @@ describe('coasting', () => {
 });
 
 describe('time', () => {
+  test('where frames come seconds apart a target is confirmed all the same, one frame later; a single gap still ends a track', () => {
+    for (const seconds of [2, 3]) {
+      const { next } = make();
+      const started = Array.from({ length: 6 }, (_, i) =>
+        next([detection(100 + i, 50)], i === 0 ? 0 : seconds * FPS - 1),
+      );
+      expect(started.map((u) => u.started.length)).toEqual([0, 0, 0, 1, 0, 0]);
+    }
+    const { next } = make();
+    for (let i = 0; i < 5; i++) next([detection(100, 50)]);
+    expect(next([detection(100, 50)], 2 * FPS).ended).toHaveLength(1);
+  });
+
   test('irregular frames: the velocity is that of the capture times', () => {
     const r = dice(5);
     const tracker = new Tracker({ width: WIDTH, height: HEIGHT });

@@ -120,6 +120,9 @@ export interface SureDetection extends Detection {
 
 /** A track whose target was not looked for is kept for so long, s, and then for as long as it may coast. */
 export const MAX_HELD_SECONDS = 10;
+/** A track outlives so many times the interval of the last two frames, s, but not more than so many. */
+const SLOW_INTERVALS = 1.5;
+const MAX_SLOW_SECONDS = 5;
 
 /** Counts since the tracker was made, but for the last group, which is the state now. */
 export interface TrackerCounters {
@@ -226,6 +229,8 @@ export class Tracker {
   private live: Live[] = [];
   private nextId = 1;
   private last: TrackMoment | null = null;
+  /** From the frame before the last to the last one, s. */
+  private interval = 0;
   /** Where the scene's origin is in the frame now, px: the sum of all shifts. */
   private originX = 0;
   private originY = 0;
@@ -276,11 +281,13 @@ export class Tracker {
     }
     counts.frames++;
     const dt = last === null ? 0 : seconds(moment, last);
+    const interval = this.interval;
+    this.interval = dt;
     this.last = moment;
 
     this.predict(dt, input.shift);
-    if (input.held) return this.hold(dt, moment, update);
-    this.endExpired(moment, update);
+    if (input.held) return this.hold(dt, moment, update, interval);
+    this.endExpired(moment, update, interval);
     const { strong, weak } = this.sort(input.detections);
     this.observeClutter([...strong, ...weak], dt);
 
@@ -320,10 +327,10 @@ export class Tracker {
   }
 
   /** A frame in which nothing was searched: time goes on, and nothing else. */
-  private hold(dt: number, moment: TrackMoment, update: TrackUpdate): TrackUpdate {
+  private hold(dt: number, moment: TrackMoment, update: TrackUpdate, interval: number): TrackUpdate {
     this.counts.held++;
     for (const track of this.live) track.heldSeconds = Math.min(MAX_HELD_SECONDS, track.heldSeconds + dt);
-    this.endExpired(moment, update);
+    this.endExpired(moment, update, interval);
     for (const track of this.live) {
       track.detection = null;
       if (track.state === 'tentative') continue;
@@ -401,9 +408,16 @@ export class Tracker {
     }
   }
 
-  /** Ends what is too old or out of the frame before it can be given a detection: its gate has grown too wide to mean anything. */
-  private endExpired(moment: TrackMoment, update: TrackUpdate): void {
-    const { width, height, maxCoastSeconds } = this.options;
+  /**
+   * Ends what is too old or out of the frame before it can be given a detection: its gate has grown too wide to mean anything. Where frames
+   * always come so slowly (a throttled board) a track outlives the time between two of them: else none would ever be confirmed.
+   */
+  private endExpired(moment: TrackMoment, update: TrackUpdate, interval: number): void {
+    const { width, height } = this.options;
+    const maxCoastSeconds = Math.max(
+      this.options.maxCoastSeconds,
+      Math.min(SLOW_INTERVALS * interval, MAX_SLOW_SECONDS),
+    );
     this.live = this.live.filter((track) => {
       const x = track.filter.state[0]!;
       const y = track.filter.state[1]!;
