@@ -181,7 +181,7 @@ export class Guest {
         '-accel',
         'tcg,thread=multi',
         '-cpu',
-        // x86-64-v2, which Node.js needs. Emulated, the network takes 1.6 times as long with AVX2 (`max`) as without.
+        // x86-64-v2, which Node.js needs. Emulated, the network takes longer with AVX2 (`max`) than without.
         'Nehalem',
         '-smp',
         '2',

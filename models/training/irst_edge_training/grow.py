@@ -9,6 +9,7 @@ is). A unit less at 1/8 of the last stage is replaced by the linear map nearest 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from .data import CropSampler, load_pools
-from .model import AFDUnit, NetConfig, P2PLite, count_parameters
-from .train import net_config, save, switches
 from .loss import LossConfig
+from .model import AFDUnit, NetConfig, P2PLite, count_parameters
+from .train import parse_depth, save, switches
 
 
 def shuffled(channels: int) -> Tensor:
@@ -73,7 +74,7 @@ def reorder_fusion(model: P2PLite, branch: int) -> None:
 
 @torch.no_grad()
 def capture(model: P2PLite, unit: nn.Module, batches: list[Tensor], output: bool = False) -> Tensor:
-    """[N, C] what goes into a unit (or out of it), a random sample of positions of all batches."""
+    """[N, C] what goes into a unit (or out of it) at every so many positions of all batches."""
     rows: list[Tensor] = []
 
     def take(x: Tensor) -> None:
@@ -121,7 +122,7 @@ def grow(model: P2PLite, config: NetConfig, batches: list[Tensor]) -> P2PLite:
     Raises ValueError for every other difference. ``batches`` [B, 1, H, W] are what the new batch norms are measured on.
     """
     old = model.config
-    if NetConfig(**{**old.to_dict(), "depth": config.depth}) != config:
+    if replace(old, depth=config.depth) != config:
         raise ValueError("only the numbers of units may differ")
     model.eval()
     for stage in range(3):
@@ -168,8 +169,7 @@ def main(args: argparse.Namespace) -> None:
     begin = torch.load(args.checkpoint, map_location="cpu", weights_only=False)
     model = P2PLite(NetConfig.from_dict(begin["config"]))
     model.load_state_dict(begin["ema"])
-    depth = net_config(argparse.Namespace(channels=None, depth=args.depth, no_dynamic=False, no_fusion=False, no_gate=False)).depth
-    config = NetConfig(**{**model.config.to_dict(), "depth": depth})
+    config = replace(model.config, depth=parse_depth(args.depth))
     pools, _ = load_pools(args.data, begin["seed"], videos=False)
     sampler = CropSampler(pools, begin["seed"])
     sampler.calm = True

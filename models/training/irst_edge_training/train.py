@@ -203,10 +203,15 @@ def add_switches(p: argparse.ArgumentParser) -> None:
     p.add_argument("--rounded-labels", action="store_true", help="label centres rounded to cells (ablation)")
 
 
+def parse_depth(text: str) -> tuple[tuple[int, ...], ...]:
+    """``1/2,3/4,3,2``: units of each branch, stage by stage."""
+    return tuple(tuple(int(n) for n in stage.split(",")) for stage in text.split("/"))
+
+
 def net_config(args: argparse.Namespace) -> NetConfig:
     sizes = {"channels": tuple(args.channels)} if args.channels else {}
     if args.depth:
-        sizes["depth"] = tuple(tuple(int(n) for n in stage.split(",")) for stage in args.depth.split("/"))
+        sizes["depth"] = parse_depth(args.depth)
     return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate, **sizes)
 
 
