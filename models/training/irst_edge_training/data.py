@@ -64,6 +64,11 @@ class Pool:
     def __post_init__(self) -> None:
         self.with_targets = [i for i, s in enumerate(self.samples) if len(s.points)]
 
+    @property
+    def frame(self) -> int:
+        """Side of the square that shows a whole image, px: 256, or 512 where most images are larger."""
+        return 256 if np.median([max(s.image.shape) for s in self.samples]) <= 320 else 512
+
 
 def estimate_sigma(image: np.ndarray, x: float, y: float, reach: int = 15) -> float:
     """Second-moment radius (px) of the bright blob at a point, from the image alone (no mask).
@@ -214,13 +219,18 @@ class CropSampler:
         self.calm = False
         """True: few distortions, few aimed crops and few injected targets, so that the last steps see images as they are, and
         targets as rare as they are: scores then mean the same in a large frame as in a small one."""
+        self.whole = False
+        """True: whole frames at their own scale in the place of crops."""
         self.origin: Origin | None = None
         """Where the last crop came from."""
+
+    def draw_pool(self) -> int:
+        return int(self.rng.choice(len(self.pools), p=self.weights))
 
     def crop(self, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(z [size, size], heat [size/2, size/2], points [N, 2] in crop px, sigmas [N] in cells)."""
         rng = self.rng
-        which = int(rng.choice(len(self.pools), p=self.weights))
+        which = self.draw_pool()
         pool, focus = self.pools[which], self.focus[which]
         aim = bool(pool.with_targets) and rng.random() < (0.5 if self.calm else 0.75)
         aimed, clutter = -1, None
@@ -248,9 +258,40 @@ class CropSampler:
             centre = (sample.points[aimed] if aimed >= 0 else np.array(clutter[1:])) + ((size - 1) / 2 - offset) / s
         else:
             centre = rng.uniform((0, 0), (w - 1, h - 1))
-        z, points, sigmas, own = self.warp(sample, centre, s, size)
+        return self.cut(which, index, s, centre, size)
+
+    def frame(self, which: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """A whole image of a pool, as ``crop`` gives it: mirrored where it is smaller than ``size``, cut where it is larger."""
+        rng = self.rng
+        pool, focus = self.pools[which], self.focus[which]
+        index = int(rng.integers(len(pool.samples)))
+        if rng.random() < self.focused:
+            clutter = focus.draw_clutter(rng)
+            if clutter and (rng.random() < 0.5 or not pool.with_targets):
+                index = clutter[0]
+            elif pool.with_targets:
+                index = focus.draw_target(rng)[0]
+        sample = pool.samples[index]
+        s = 1.0
+        if sample.boxes is not None:
+            s = float(np.exp(rng.uniform(np.log(pool.shrink[0]), np.log(pool.shrink[1]))))
+            if len(sample.boxes):
+                s = max(0.25, min(s, 16.0 / float(sample.boxes[:, 2:].max())))
+        h, w = sample.image.shape
+        middle = (np.array((w, h)) - 1) / 2
+        slack = np.maximum(0, middle - (size - 1) / 2 / s)
+        centre = middle + rng.uniform(-slack, slack)
+        return self.cut(which, index, s, centre, size, whole=True)
+
+    def cut(
+        self, which: int, index: int, s: float, centre: np.ndarray, size: int, whole: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The square of ``size`` px about ``centre`` of a sample, scaled by ``s``, turned, distorted, with injected targets."""
+        rng = self.rng
+        pool = self.pools[which]
+        z, points, sigmas, own = self.warp(pool.samples[index], centre, s, size)
         first = self.first_target[which].get(index, 0)
-        self.origin.pool, self.origin.sample = which, index
+        self.origin.pool, self.origin.sample, self.origin.whole = which, index, whole
         self.origin.targets = [(first + k, *p) for k, p in own]
         if rng.random() < (0.3 if self.calm else self.distorted):
             z = self.degrade(z)
@@ -364,13 +405,21 @@ class CropSampler:
         return np.array(points).reshape(-1, 2), np.array(sigmas)
 
     def batch(self, count: int, size: int, max_points: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Origin]]:
-        """(z [B,1,S,S], heat [B,1,S/2,S/2], targets [B, max_points, 4] = x, y, sigma in cells, valid; where each came from)."""
+        """(z [B,1,S,S], heat [B,1,S/2,S/2], targets [B, max_points, 4] = x, y, sigma in cells, valid; where each came from).
+
+        Of whole frames a batch is from one pool and of the same number of pixels: one of 512x512 is four of 256x256.
+        """
         origins = []
+        which = -1
+        if self.whole:
+            which = self.draw_pool()
+            pixels, size = count * size * size, self.pools[which].frame
+            count = max(1, pixels // (size * size))
         z = np.empty((count, 1, size, size), np.float32)
         heat = np.empty((count, 1, size // 2, size // 2), np.float32)
         targets = np.zeros((count, max_points, 4), np.float32)
         for i in range(count):
-            z[i, 0], heat[i, 0], points, cells = self.crop(size)
+            z[i, 0], heat[i, 0], points, cells = self.frame(which, size) if self.whole else self.crop(size)
             origins.append(self.origin)
             for j, ((x, y), s) in enumerate(zip(points[:max_points], cells[:max_points])):
                 targets[i, j] = ((x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5, s, 1)

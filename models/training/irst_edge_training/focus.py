@@ -26,6 +26,8 @@ class Origin:
     sample: int
     inverse: np.ndarray
     targets: list[tuple[int, float, float]]
+    whole: bool = False
+    """It shows all of the image, so what is no false peak in it is none any more."""
 
     def to_image(self, x: float, y: float) -> np.ndarray:
         return self.inverse[:, :2] @ (x, y) + self.inverse[:, 2]
@@ -53,6 +55,9 @@ class PoolFocus:
     def saw_target(self, index: int, score: float) -> None:
         self.difficulty[index] += 0.4 * (1 - score - self.difficulty[index])
 
+    def forget(self, sample: int) -> None:
+        self.clutter = [c for c in self.clutter if c[0] != sample]
+
     def saw_clutter(self, sample: int, x: float, y: float, score: float) -> None:
         """A false peak, or (``score`` low) the proof that an old one is gone."""
         kept = [c for c in self.clutter if c[0] != sample or np.hypot(c[1] - x, c[2] - y) > NEAR]
@@ -75,8 +80,10 @@ def report(focus: list[PoolFocus], origins: list[Origin], prob: np.ndarray, labe
                 pool.saw_target(index, float(prob[i, v - 1 : v + 2, u - 1 : u + 2].max()))
         v, u = np.unravel_index(int(background[i].argmax()), (h, w))
         peak = float(background[i, v, u])
+        if origin.whole:
+            pool.forget(origin.sample)
         if peak > 0.25:
             pool.saw_clutter(origin.sample, *origin.to_image(2 * u + 0.5, 2 * v + 0.5), peak)
-        else:
+        elif not origin.whole:
             # Nothing left near the middle, where a crop that was drawn for its clutter has it.
             pool.saw_clutter(origin.sample, *origin.to_image(w - 0.5, h - 0.5), peak)

@@ -119,6 +119,13 @@ def update_ema(ema: P2PLite, model: P2PLite, step: int, decay: float) -> None:
             a.copy_(b)
 
 
+def freeze_norms(model: nn.Module) -> None:
+    """Batch norms use their running statistics and keep them: one or four frames of one set are no sample of all."""
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.eval()
+
+
 FALSE_ALARMS_ALLOWED = 0.1
 """Most false alarms an image on held-out target-free frames that a threshold may give, where there are such frames."""
 
@@ -185,6 +192,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--focus", type=float, default=0.5, help="share of crops that go where the network was wrong")
     p.add_argument("--distorted", type=float, default=1.0, help="share of crops with the noise, blur and stripes of other cameras")
     p.add_argument("--bf16", action="store_true", help="bfloat16 activations: faster where the CPU or GPU has the instructions")
+    p.add_argument("--whole", action="store_true", help="whole frames, few distortions, batch norms as they are: the finish of trained weights (--init)")
     p.add_argument("--init", type=Path, help="a checkpoint whose weights a new schedule starts from")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
@@ -279,7 +287,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     tell(f"pools: {sizes[0]} held: {sizes[1]}")
     # The seed moves with the step, so a resumed run does not see the same crops again, and with the rank.
     sampler = CropSampler(train_pools, args.seed * 1_000_003 + step + 500_009 * ranks.rank, args.rounded_labels)
-    sampler.distorted = args.distorted
+    sampler.distorted, sampler.whole = args.distorted, args.whole
     feed = Prefetch(sampler)
 
     def progress() -> float:
@@ -304,10 +312,12 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
         large = at > 1 - args.large_share
         feed.size = (max(2, args.batch // 4), args.size * 2) if large else (args.batch, args.size)
         feed.sampler.focused = 0.0 if large else args.focus
-        feed.sampler.calm = large
+        feed.sampler.calm = large or args.whole
         z, heat, targets, origins = feed.next()
         z, heat, targets = z.to(ranks.device), heat.to(ranks.device), targets.to(ranks.device)
         replica.train()
+        if args.whole:
+            freeze_norms(model)
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=args.bf16):
             logit, logsig = replica(z)
         loss, parts = total_loss(logit, logsig, heat, targets, loss_config)

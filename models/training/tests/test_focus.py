@@ -90,6 +90,32 @@ class Focus(unittest.TestCase):
         exact = sum(bool(np.isin(sampler.crop(32)[0], levels).all()) for _ in range(100))
         self.assertGreater(exact, 20)
 
+    def test_whole_frames_show_all_of_an_image_and_every_target(self):
+        small, large = scene([(70, 90), (150, 40)], 200), scene([(30, 500)], 512)
+        sampler = CropSampler([Pool("small", [small], 0.5), Pool("large", [large], 0.5)], 5)
+        sampler.whole = sampler.calm = True
+        seen = set()
+        for _ in range(20):
+            z, heat, targets, origins = sampler.batch(16, 128)
+            self.assertEqual(z.shape[0] * z.shape[2] * z.shape[3], 512 * 512)
+            self.assertEqual(heat.shape[2:], (z.shape[2] // 2, z.shape[3] // 2))
+            for origin in origins:
+                seen.add(origin.pool)
+                self.assertEqual(z.shape[2], (256, 512)[origin.pool])
+                self.assertEqual([i for i, _, _ in origin.targets], [[0, 1], [0]][origin.pool])
+                for index, x, y in origin.targets:
+                    where = [[(70, 90), (150, 40)], [(30, 500)]][origin.pool][index]
+                    np.testing.assert_allclose(origin.to_image(x, y), where, atol=1e-6)
+        self.assertEqual(seen, {0, 1})
+
+    def test_a_whole_frame_forgets_the_clutter_that_is_no_more(self):
+        pool = PoolFocus([(0, 0)])
+        pool.clutter = [(7, 20.0, 30.0, 0.9), (8, 20.0, 30.0, 0.9)]
+        flat = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+        prob, label = np.zeros((1, 32, 32)), np.zeros((1, 32, 32))
+        report([pool], [Origin(0, 7, flat, [], whole=True)], prob, label)
+        self.assertEqual([c[0] for c in pool.clutter], [8])
+
 
 if __name__ == "__main__":
     unittest.main()

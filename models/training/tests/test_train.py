@@ -69,6 +69,19 @@ class Train(unittest.TestCase):
             self.assertGreater(b["earlier"]["spent"], 0)
             torch.testing.assert_close(b["ema"]["head.weight"], a["ema"]["head.weight"], atol=1e-6, rtol=0)
 
+    def test_the_finish_on_whole_frames_keeps_the_batch_norms(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            pools = t.smoke_pools(1)
+            pools = [Pool("smoke", pools[0][0].samples[:4], 1.0)], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+            first, second = Path(folder) / "first", Path(folder) / "second"
+            t.train(arguments(first, *SHORT), pools=pools)
+            t.train(arguments(second, *SHORT, "--steps", "3", "--init", str(first / "best.pt"), "--whole", "--ema", "0"), pools=pools)
+            a, b = (torch.load(run / "best.pt", weights_only=False)["ema"] for run in (first, second))
+            for name in a:
+                if name.endswith(("running_mean", "running_var")):
+                    torch.testing.assert_close(b[name], a[name], atol=0, rtol=0)
+            self.assertGreater(float((b["head.weight"] - a["head.weight"]).abs().max()), 0)
+
     def test_schedule_warms_up_and_anneals(self):
         rates = [t.learning_rate(p / 100, 1.0) for p in range(101)]
         self.assertLess(rates[0], 0.1)
