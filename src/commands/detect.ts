@@ -2,12 +2,11 @@ import type { Command } from 'commander';
 import { readGreyImage } from '../capture/image-file.js';
 import { ImageDetector, stillFrame } from '../eval/evaluate.js';
 import { renderPicture } from '../eval/picture.js';
-import { manifestPath, numberOption } from './inputs.js';
+import { manifestPath, numberOption, relativeThresholdOption, type Thresholds, thresholdOption, thresholds } from './inputs.js';
 import { globalOptions, print, printJson, usageError, writeOutputFile } from './shared.js';
 
-interface DetectOptions {
+interface DetectOptions extends Thresholds {
   model?: string;
-  threshold?: number;
   threads: number;
   picture?: string;
 }
@@ -18,7 +17,8 @@ export function register(program: Command): void {
     .description('find targets in pictures (8- or 16-bit PNG or TIFF) and print them')
     .argument('<image...>', 'pictures')
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
-    .option('--threshold <score>', "least score of a detection; default: the model's own", numberOption(0, 1))
+    .addOption(thresholdOption())
+    .addOption(relativeThresholdOption())
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)
     .option('--picture <file.png>', 'write the picture with its detections, three times enlarged (one image only)')
     .action(detect);
@@ -29,7 +29,7 @@ async function detect(files: string[], options: DetectOptions, command: Command)
   if (options.picture !== undefined && files.length !== 1) throw usageError('--picture goes with one image');
   const finder = new ImageDetector(
     { manifest: manifestPath(options.model), precision: 'fp32', threads: options.threads },
-    options.threshold,
+    thresholds(options),
   );
   try {
     for (const [index, file] of files.entries()) {

@@ -13,11 +13,11 @@ import {
 import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { PROVIDERS, type Provider } from '../types/provider.js';
-import { manifestPath, numberOption } from './inputs.js';
+import { manifestPath, numberOption, relativeThresholdOption, type Thresholds, thresholdOption, thresholds } from './inputs.js';
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson, usageError } from './shared.js';
 
-interface EvalOptions {
+interface EvalOptions extends Thresholds {
   data?: string;
   sequence?: true;
   subpixel?: true;
@@ -37,7 +37,6 @@ interface EvalOptions {
   precision: 'fp32' | 'fp16';
   provider: Provider;
   radius: number;
-  threshold?: number;
   threads: number;
   perImage?: true;
 }
@@ -86,7 +85,8 @@ export function register(program: Command): void {
         .default('cpu'),
     )
     .option('--radius <px>', 'farthest a hit may be from its target', numberOption(0.1, 100), 5)
-    .option('--threshold <score>', "least score of a detection; default: the model's own", numberOption(0, 1))
+    .addOption(thresholdOption())
+    .addOption(relativeThresholdOption())
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)
     .option('--per-image', 'with --json: the counts of every image')
     .action(run);
@@ -106,7 +106,7 @@ async function run(options: EvalOptions, command: Command): Promise<void> {
   const { perImage, ...result } = await evaluate(images, {
     detector: detectorOptions(options),
     radius: options.radius,
-    ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
+    ...thresholds(options),
     onProgress: (done, all) => progress.show(`eval: ${done}/${all} images`, done === all),
   });
   progress.clear();
@@ -152,7 +152,7 @@ async function sequences(options: EvalOptions, json: boolean): Promise<void> {
   const progress = new ProgressLine(true);
   const report = await runSequences(list, {
     detector: detectorOptions(options),
-    ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
+    ...thresholds(options),
     tracker: { egoMotion: options.egoMotion === true, faintSearch: options.faintSearch },
     radius: options.radius,
     onProgress: (name, frames, done, all) => progress.show(`eval: ${name}, frame ${frames} (${done + 1}/${all})`),
@@ -182,7 +182,7 @@ async function subpixel(options: EvalOptions, data: string, json: boolean): Prom
     detector: detectorOptions(options),
     backgrounds: data,
     ...(options.list === undefined ? {} : { list: options.list }),
-    ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
+    ...thresholds(options),
     onProgress: (done, all) => progress.show(`eval: ${done}/${all} frames`),
   });
   progress.clear();
@@ -225,7 +225,7 @@ async function compare(options: EvalOptions, data: string, json: boolean): Promi
   const report = await comparePrecisions(images, {
     detector: detectorOptions(options),
     radius: options.radius,
-    ...(options.threshold === undefined ? {} : { threshold: options.threshold }),
+    ...thresholds(options),
     onProgress: (done, all) => progress.show(`eval: ${done}/${all} images`, done === all),
   });
   progress.clear();

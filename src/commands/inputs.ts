@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { ConfigInvalidError } from '../config/issue.js';
 import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { validate } from '../config/validate.js';
@@ -36,6 +36,28 @@ export function numberOption(least: number, most: number, whole = false): (text:
       throw new InvalidArgumentError(`expected a ${whole ? 'whole ' : ''}number from ${least} to ${most}`);
     }
     return value;
+  };
+}
+
+export interface Thresholds {
+  threshold?: number;
+  relativeThreshold?: number;
+}
+
+export const thresholdOption = () =>
+  new Option('--threshold <score>', "least score of a detection; default: the model's own").argParser(numberOption(0, 1));
+
+export const relativeThresholdOption = () =>
+  new Option(
+    '--relative-threshold <share>',
+    "least share of the picture's strongest score; 0: any; default: the model's own",
+  ).argParser(numberOption(0, 1));
+
+/** Those that were given, and no more. */
+export function thresholds({ threshold, relativeThreshold }: Thresholds): Thresholds {
+  return {
+    ...(threshold !== undefined && { threshold }),
+    ...(relativeThreshold !== undefined && { relativeThreshold }),
   };
 }
 

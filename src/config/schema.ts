@@ -300,6 +300,12 @@ const detector = z
     threshold: threshold
       .exactOptional()
       .describe('Height of the heat-map peak from which a target is reported (0 to 1). Default: the one of the model.'),
+    relativeThreshold: threshold
+      .exactOptional()
+      .describe(
+        "Least share of a frame's strongest score that a detection of this frame needs to be reported (0 to 1; 0: none). Tracks and events " +
+          'do not depend on it. Default: the one of the model.',
+      ),
     threads: z.int().min(1).max(16).default(2).describe('Processor threads of one network run (1 to 16).'),
     blocked: z
       .boolean()

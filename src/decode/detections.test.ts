@@ -4,7 +4,7 @@ import { drawHeat, gaussian, seeded } from '../../test/fakes/heat-map.js';
 import type { Peak } from '../types/detection.js';
 import { type FrameView, measureSnr, QUANTISATION_NOISE } from './background.js';
 import { Decoder } from './decoder.js';
-import { toDetections } from './detections.js';
+import { reportable, toDetections } from './detections.js';
 
 const WIDTH = 64;
 const HEIGHT = 48;
@@ -228,5 +228,22 @@ describe('Decoder', () => {
     const capped = new Decoder({ threshold: 0.2, maxPeaks: 1 }).run(maps, blank);
     expect(capped.detections.map((d) => d.score)).toEqual([Math.fround(0.9)]);
     expect(capped.dropped.capped).toBe(2);
+  });
+});
+
+describe('reportable', () => {
+  const scored = (...scores: number[]) => toDetections(scores.map((score, i) => peakAt(3 + 2 * i, 5, { score })), blank);
+  const scores = (found: readonly { score: number }[]) => found.map(({ score }) => score);
+
+  test('the threshold decides where nothing is plain, the strongest where something is', () => {
+    expect(scores(reportable(scored(0.6, 0.55, 0.4), 0.5, 0.7))).toEqual([0.6, 0.55]);
+    expect(scores(reportable(scored(0.9, 0.63, 0.62, 0.5), 0.5, 0.7))).toEqual([0.9, 0.63]);
+    expect(scores(reportable(scored(0.4, 0.39), 0.5, 0.7))).toEqual([]);
+    expect(reportable([], 0.5, 0.7)).toEqual([]);
+  });
+
+  test('0: the threshold alone; 1: the strongest alone', () => {
+    expect(scores(reportable(scored(0.99, 0.5, 0.1), 0.5, 0))).toEqual([0.99, 0.5]);
+    expect(scores(reportable(scored(0.8, 0.79), 0.5, 1))).toEqual([0.8]);
   });
 });

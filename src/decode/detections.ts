@@ -55,3 +55,16 @@ export function toDetections(peaks: readonly Peak[], frame: FrameView, options: 
   }
   return detections;
 }
+
+/**
+ * The image-adaptive threshold: of a frame's detections those that are reported, at or above the threshold and at or above a share
+ * of the frame's strongest score. Where one target is plain, what scores far less is rather clutter like it; where none is, the
+ * threshold decides alone. After P2P-HDNet's adaptive suppression (https://doi.org/10.1109/TGRS.2025.3554025), on scores.
+ *
+ * @param detections strongest first, as `Decoder` gives them
+ * @param relative share of the strongest score, 0..1; 0: the threshold alone
+ */
+export function reportable(detections: readonly Detection[], threshold: number, relative: number): Detection[] {
+  const least = Math.max(threshold, relative * (detections[0]?.score ?? 0));
+  return detections.filter(({ score }) => score >= least);
+}

@@ -1,5 +1,6 @@
 import { readGreyImage } from '../capture/image-file.js';
 import { Decoder } from '../decode/decoder.js';
+import { reportable } from '../decode/detections.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
@@ -15,6 +16,8 @@ export interface EvaluateOptions {
   detector: DetectorOptions;
   /** Least score of a detection; absent: the model's own. */
   threshold?: number;
+  /** Least share of the image's strongest score; absent: the model's own. */
+  relativeThreshold?: number;
   /** A hit is at most this far, px. */
   radius: number;
   onProgress?: (done: number, all: number) => void;
@@ -23,6 +26,7 @@ export interface EvaluateOptions {
 export interface Evaluation extends Score {
   radius: number;
   threshold: number;
+  relativeThreshold: number;
   /** 95 % interval of F1, by resampling images. */
   f1Interval: [number, number];
   /** The same detections with hits below 3 px. */
@@ -36,7 +40,7 @@ export interface Evaluation extends Score {
 
 /** Runs the detector over labelled images of any size and scores what it finds. */
 export async function evaluate(images: readonly LabelledImage[], options: EvaluateOptions): Promise<Evaluation> {
-  const finder = new ImageDetector(options.detector, options.threshold);
+  const finder = new ImageDetector(options.detector, options);
   const scores: ImageScore[] = [];
   const strict: ImageScore[] = [];
   const times = new Percentiles();
@@ -52,11 +56,12 @@ export async function evaluate(images: readonly LabelledImage[], options: Evalua
       strict.push(scoreImage(image.name, found, image.truth, STRICT_RADIUS - 1e-9, width * height));
       options.onProgress?.(index + 1, images.length);
     }
-    const { model, provider, threshold } = finder.running;
+    const { model, provider, threshold, relativeThreshold } = finder.running;
     return {
       ...total(scores),
       radius: options.radius,
       threshold,
+      relativeThreshold,
       f1Interval: bootstrapF1(scores),
       strict: total(strict),
       fps: 1000 / times.summary().p50,
@@ -80,10 +85,11 @@ export class ImageDetector {
   private decoder: Decoder | undefined;
   private size = '';
   private threshold = Number.NaN;
+  private relative = 0;
 
   constructor(
     private readonly options: DetectorOptions,
-    private readonly givenThreshold?: number,
+    private readonly given: Pick<EvaluateOptions, 'threshold' | 'relativeThreshold'>,
   ) {}
 
   /** Loads the network for this size, if another one is loaded. */
@@ -93,7 +99,8 @@ export class ImageDetector {
     await this.close();
     const detector = await Detector.create(this.options, frame);
     const { decode } = detector.manifest;
-    this.threshold = this.givenThreshold ?? decode.threshold;
+    this.threshold = this.given.threshold ?? decode.threshold;
+    this.relative = this.given.relativeThreshold ?? decode.relative ?? 0;
     this.decoder = new Decoder({ threshold: this.threshold, biasX: decode.biasX ?? 0, biasY: decode.biasY ?? 0 });
     this.detector = detector;
     this.size = size;
@@ -102,13 +109,13 @@ export class ImageDetector {
   async find(frame: Frame): Promise<Detection[]> {
     await this.prepare(frame);
     const maps = await this.detector!.run(frame, { normalise: 0, infer: 0 });
-    return this.decoder!.run(maps, frame).detections;
+    return reportable(this.decoder!.run(maps, frame).detections, this.threshold, this.relative);
   }
 
   /** After the first picture. */
-  get running(): { model: ModelIdentity; provider: string; threshold: number } {
+  get running(): { model: ModelIdentity; provider: string; threshold: number; relativeThreshold: number } {
     const { identity: model, provider } = this.detector!;
-    return { model, provider, threshold: this.threshold };
+    return { model, provider, threshold: this.threshold, relativeThreshold: this.relative };
   }
 
   async close(): Promise<void> {

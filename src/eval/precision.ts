@@ -1,5 +1,6 @@
 import { readGreyImage } from '../capture/image-file.js';
 import { Decoder } from '../decode/decoder.js';
+import { reportable } from '../decode/detections.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
@@ -38,6 +39,7 @@ export interface PrecisionOptions {
   /** `runtime`: of the FP16 build; the FP32 one runs on the CPU, as the truth. */
   detector: Omit<DetectorOptions, 'precision'>;
   threshold?: number;
+  relativeThreshold?: number;
   radius: number;
   onProgress?: (done: number, all: number) => void;
 }
@@ -52,7 +54,7 @@ export async function comparePrecisions(
   images: readonly LabelledImage[],
   options: PrecisionOptions,
 ): Promise<PrecisionReport> {
-  const builds = new Builds(options.detector, options.threshold);
+  const builds = new Builds(options.detector, options);
   const scores: Record<Precision, ImageScore[]> = { fp32: [], fp16: [] };
   const heat = { sum: 0, cells: 0, max: 0, invalid: 0 };
   const pairs = { count: 0, squared: 0, maxPx: 0, maxScore: 0 };
@@ -119,12 +121,13 @@ class Builds {
   private readonly loaded = new Map<Precision, { detector: Detector; decoder: Decoder }>();
   /** In force, after the first picture. */
   threshold = Number.NaN;
+  private relative = 0;
   /** Of the FP16 build. */
   provider = '';
 
   constructor(
     private readonly options: Omit<DetectorOptions, 'precision'>,
-    private readonly given: number | undefined,
+    private readonly given: Pick<PrecisionOptions, 'threshold' | 'relativeThreshold'>,
   ) {}
 
   async run(precision: Precision, frame: Frame): Promise<Run> {
@@ -140,7 +143,8 @@ class Builds {
       );
       if (precision === 'fp16') this.provider = `${detector.provider} (${detector.library})`;
       const { decode } = detector.manifest;
-      this.threshold = this.given ?? decode.threshold;
+      this.threshold = this.given.threshold ?? decode.threshold;
+      this.relative = this.given.relativeThreshold ?? decode.relative ?? 0;
       const decoder = new Decoder({
         threshold: this.threshold,
         biasX: decode.biasX ?? 0,
@@ -150,7 +154,7 @@ class Builds {
       this.loaded.set(precision, build);
     }
     const maps = await build.detector.run(frame, { normalise: 0, infer: 0 });
-    return { heat: maps.heat, found: build.decoder.run(maps, frame).detections };
+    return { heat: maps.heat, found: reportable(build.decoder.run(maps, frame).detections, this.threshold, this.relative) };
   }
 
   async close(): Promise<void> {

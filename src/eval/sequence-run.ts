@@ -31,6 +31,7 @@ export interface Sequence {
 export interface SequenceOptions {
   detector: DetectorOptions;
   threshold?: number;
+  relativeThreshold?: number;
   tracker: TrackerJob;
   /** A track is on a target when it is within so many px. */
   radius: number;
@@ -67,7 +68,8 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
           size = `${info.width}x${info.height}`;
         }
         const threshold = options.threshold ?? detector.manifest.decode.threshold;
-        const finder = new TargetFinder(options.tracker, detector, info, threshold);
+        const relative = options.relativeThreshold ?? detector.manifest.decode.relative ?? 0;
+        const finder = new TargetFinder(options.tracker, detector, info, threshold, relative);
         const fps = info.fps ?? FALLBACK_FPS;
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {
           // The recording's time, not that of this run: speeds are in px a second.

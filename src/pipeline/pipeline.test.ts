@@ -78,10 +78,10 @@ function fakeDetector(each: (heat: Float32Array, run: number) => void = () => {}
   return detector;
 }
 
-async function play(source: FrameSource, detector: FakeDetector, signal = new AbortController().signal) {
+async function play(source: FrameSource, detector: FakeDetector, signal = new AbortController().signal, more = {}) {
   const events: WorkerEvent[] = [];
   const parts: PipelineParts = { createSource: () => source, createDetector: async () => detector };
-  await new Pipeline(job, (event) => events.push(event), parts).run(signal);
+  await new Pipeline({ ...job, ...more }, (event) => events.push(event), parts).run(signal);
   const frames = events.filter((e): e is FrameResult => e.type === 'frame');
   const last = events.at(-1) as Extract<WorkerEvent, { type: 'ended' | 'failed' }>;
   return { events, frames, last };
@@ -135,6 +135,19 @@ describe('what runs the network', () => {
 });
 
 describe('pipeline', () => {
+  test('far below the strongest is no detection of the frame, but a track all the same', async () => {
+    const second = (heat: Float32Array) => {
+      heat[7] = 0.6;
+    };
+    const live = new AbortController().signal;
+    const run = (relativeThreshold: number) =>
+      play(new ScriptedSource(12), fakeDetector(second), live, { relativeThreshold });
+    const [all, plain] = [await run(0), await run(0.7)];
+    expect(all.frames.map((f) => f.detections.length)).toEqual(Array(12).fill(2));
+    expect(plain.frames.map((f) => f.detections.length)).toEqual(Array(12).fill(1));
+    expect(plain.frames.flatMap((f) => f.tracks.started)).toHaveLength(2);
+  });
+
   test('ready, a result for every frame, ended; and every frame is accounted for', async () => {
     const source = new ScriptedSource(5);
     const detector = fakeDetector();

@@ -1,4 +1,5 @@
 import { Decoder, type DecoderInput } from '../decode/decoder.js';
+import { reportable } from '../decode/detections.js';
 import type { Detector } from '../detect/detector.js';
 import { CLUTTER_DEFAULTS } from '../track/clutter.js';
 import { EgoMotion } from '../track/ego-motion.js';
@@ -10,7 +11,7 @@ import type { TrackUpdate } from '../types/track.js';
 import type { StageTimings, TrackerJob } from './messages.js';
 
 export interface Found {
-  /** At or above the threshold. */
+  /** What the frame alone says, see `reportable`. */
   detections: Detection[];
   tracks: TrackUpdate;
   invalidCells: number;
@@ -19,7 +20,8 @@ export interface Found {
 
 /**
  * One frame after the other to detections and tracks. Decodes down to the tracker's low score, because weak detections may
- * continue a track; only those at or above the threshold are reported.
+ * continue a track; only those at or above the threshold, and not far below the strongest, are reported. The tracker has all: it tells
+ * clutter from a second target by more than one frame.
  */
 export class TargetFinder {
   private low = Number.NaN;
@@ -34,6 +36,7 @@ export class TargetFinder {
     private readonly detector: Pick<Detector, 'run' | 'manifest'>,
     private readonly size: Pick<SourceInfo, 'width' | 'height'>,
     threshold: number,
+    private readonly relative: number,
   ) {
     this.lowerTo(threshold);
     this.ego = job.egoMotion ? new EgoMotion() : undefined;
@@ -67,7 +70,7 @@ export class TargetFinder {
     timings.decode = decoded - start;
     timings.track = performance.now() - decoded;
     timings.total = Number(process.hrtime.bigint() - captureMonotonicNs) / 1e6;
-    return { detections: detections.filter((d) => d.score >= threshold), tracks, invalidCells, timings };
+    return { detections: reportable(detections, threshold, this.relative), tracks, invalidCells, timings };
   }
 
   /** A frame that is not to be searched: the tracks coast, and it is no miss of theirs. */

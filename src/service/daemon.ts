@@ -589,6 +589,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 
 function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
   const threshold = camera.detector.threshold ?? config.detector.threshold;
+  const { relativeThreshold } = config.detector;
   return {
     camera: camera.id,
     source: sourceOptions(config, camera),
@@ -601,6 +602,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),
     },
     ...(threshold === undefined ? {} : { threshold }),
+    ...(relativeThreshold === undefined ? {} : { relativeThreshold }),
     tracker: config.tracker,
     sensor: {
       watch: camera.sensor.watch,

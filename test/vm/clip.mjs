@@ -20,7 +20,7 @@ export async function writeClip(folder) {
   const names = readdirSync(from)
     .filter((name) => name.endsWith('.png'))
     .sort();
-  const finder = new ImageDetector({ manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 2 });
+  const finder = new ImageDetector({ manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 2 }, {});
   const frames = [];
   const played = [];
   for (const [index, name] of names.entries()) {

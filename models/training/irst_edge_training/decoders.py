@@ -1,7 +1,7 @@
-"""``python -m irst_edge_training decoders``: ways to read the same heat maps, on held-out images.
+"""``python -m irst_edge_training decoders``: ways to read the same heat maps, on held-out or training images.
 
 What each part of the decoder is worth: the position within a cell, the suppression around a peak, and the relative rule of
-P2P-HDNet (TGRS 2025), which drops every peak below four fifths of the brightest one of its image. The product's own decoder is
+P2P-HDNet (TGRS 2025), which drops every peak below four fifths of the brightest one of its image; ``adaptive``: milder shares. The product's own decoder is
 in TypeScript (``src/decode``): it fits 5x5 cells and refines in the image.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from .compare import load_lists
 from .data import Sample
-from .evaluate import Offset, heat_map, inside, parabola, peaks, score
+from .evaluate import RELATIVE, Offset, heat_map, inside, parabola, peaks, score
 from .export import load_checkpoint
 
 def centre(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
@@ -35,6 +35,8 @@ def centroid(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
     return float((w * xs).sum() / w.sum() - x), float((w * ys).sum() / w.sum() - y)
 
 
+ADAPTIVE = (0.6, RELATIVE, 0.75, 0.8, 0.9)
+
 DECODERS: dict[str, tuple[str, Offset, float, float]] = {
     "parabola": ("three cells an axis, suppression 2 cells", parabola, 2.0, 0.0),
     "centroid": ("5x5 squared cells", centroid, 2.0, 0.0),
@@ -42,6 +44,7 @@ DECODERS: dict[str, tuple[str, Offset, float, float]] = {
     "centre": ("the centre of the cell", centre, 2.0, 0.0),
     "no suppression": ("every local maximum", parabola, 0.0, 0.0),
     "wide suppression": ("5 cells", parabola, 5.0, 0.0),
+    **{f"adaptive {r}": (f"parabola, and nothing below {r} of the image's highest peak", parabola, 2.0, r) for r in ADAPTIVE},
     "relative": ("P2P-HDNet: quarter of a cell, and nothing below 0.8 of the brightest", quarter, 2.0, 0.8),
 }
 
@@ -72,6 +75,7 @@ def table(result: dict) -> str:
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--checkpoint", type=Path, required=True)
     p.add_argument("--data", type=Path, required=True, help="folder with NUDT-SIRST, SIRST, IRSTD-1K")
+    p.add_argument("--lists", nargs="+", default=[], metavar="SET/FILE", help="lists under --data (default: held-out tenths)")
     p.add_argument("--held-out", nargs="+", default=["NUDT-SIRST", "SIRST", "IRSTD-1K"], metavar="SET")
     p.add_argument("--threshold", type=float, help="score threshold (default: the checkpoint's)")
     p.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -79,7 +83,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     model, state = load_checkpoint(args.checkpoint)
-    pools = load_lists(args.data, [], args.held_out, state.get("seed", 1))
+    pools = load_lists(args.data, args.lists, args.held_out, state.get("seed", 1))
     threshold = args.threshold if args.threshold is not None else state.get("validation", {}).get("threshold", 0.5)
     maps = {name: [heat_map(model, s.image) for s in samples] for name, samples in pools.items()}
     result = compare(maps, pools, threshold)
