@@ -2,7 +2,14 @@ import type { Command } from 'commander';
 import { readGreyImage } from '../capture/image-file.js';
 import { ImageDetector, stillFrame } from '../eval/evaluate.js';
 import { renderPicture } from '../eval/picture.js';
-import { manifestPath, numberOption, relativeThresholdOption, type Thresholds, thresholdOption, thresholds } from './inputs.js';
+import {
+  manifestPath,
+  numberOption,
+  relativeThresholdOption,
+  type Thresholds,
+  thresholdOption,
+  thresholds,
+} from './inputs.js';
 import { globalOptions, print, printJson, usageError, writeOutputFile } from './shared.js';
 
 interface DetectOptions extends Thresholds {

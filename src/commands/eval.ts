@@ -13,7 +13,14 @@ import {
 import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { PROVIDERS, type Provider } from '../types/provider.js';
-import { manifestPath, numberOption, relativeThresholdOption, type Thresholds, thresholdOption, thresholds } from './inputs.js';
+import {
+  manifestPath,
+  numberOption,
+  relativeThresholdOption,
+  type Thresholds,
+  thresholdOption,
+  thresholds,
+} from './inputs.js';
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson, usageError } from './shared.js';
 

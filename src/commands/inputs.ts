@@ -45,7 +45,9 @@ export interface Thresholds {
 }
 
 export const thresholdOption = () =>
-  new Option('--threshold <score>', "least score of a detection; default: the model's own").argParser(numberOption(0, 1));
+  new Option('--threshold <score>', "least score of a detection; default: the model's own").argParser(
+    numberOption(0, 1),
+  );
 
 export const relativeThresholdOption = () =>
   new Option(

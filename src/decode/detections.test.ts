@@ -232,7 +232,11 @@ describe('Decoder', () => {
 });
 
 describe('reportable', () => {
-  const scored = (...scores: number[]) => toDetections(scores.map((score, i) => peakAt(3 + 2 * i, 5, { score })), blank);
+  const scored = (...scores: number[]) =>
+    toDetections(
+      scores.map((score, i) => peakAt(3 + 2 * i, 5, { score })),
+      blank,
+    );
   const scores = (found: readonly { score: number }[]) => found.map(({ score }) => score);
 
   test('the threshold decides where nothing is plain, the strongest where something is', () => {

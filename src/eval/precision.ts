@@ -154,7 +154,10 @@ class Builds {
       this.loaded.set(precision, build);
     }
     const maps = await build.detector.run(frame, { normalise: 0, infer: 0 });
-    return { heat: maps.heat, found: reportable(build.decoder.run(maps, frame).detections, this.threshold, this.relative) };
+    return {
+      heat: maps.heat,
+      found: reportable(build.decoder.run(maps, frame).detections, this.threshold, this.relative),
+    };
   }
 
   async close(): Promise<void> {
