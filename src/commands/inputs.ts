@@ -50,10 +50,9 @@ export const thresholdOption = () =>
   );
 
 export const relativeThresholdOption = () =>
-  new Option(
-    '--relative-threshold <share>',
-    "least share of the picture's strongest score; 0: any; default: the model's own",
-  ).argParser(numberOption(0, 1));
+  new Option('--relative-threshold <share>', "least share of the picture's strongest score; default: 0, any").argParser(
+    numberOption(0, 1),
+  );
 
 /** Those that were given, and no more. */
 export function thresholds({ threshold, relativeThreshold }: Thresholds): Thresholds {

@@ -301,10 +301,10 @@ const detector = z
       .exactOptional()
       .describe('Height of the heat-map peak from which a target is reported (0 to 1). Default: the one of the model.'),
     relativeThreshold: threshold
-      .exactOptional()
+      .default(0)
       .describe(
-        "Least share of a frame's strongest score that a detection of this frame needs to be reported (0 to 1; 0: none). Tracks and events " +
-          'do not depend on it. Default: the one of the model.',
+        "Least share of a frame's strongest score that a detection of this frame needs to be reported (0 to 1; 0: any score will do). Tracks " +
+          'and events do not depend on it.',
       ),
     threads: z.int().min(1).max(16).default(2).describe('Processor threads of one network run (1 to 16).'),
     blocked: z

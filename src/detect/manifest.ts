@@ -51,7 +51,7 @@ const manifestSchema = z.looseObject({
   output: z.object({ stride: z.literal(2) }),
   decode: z.object({
     threshold: unit,
-    relative: unit.optional(),
+
     biasX: z.number().optional(),
     biasY: z.number().optional(),
   }),

@@ -16,7 +16,7 @@ export interface EvaluateOptions {
   detector: DetectorOptions;
   /** Least score of a detection; absent: the model's own. */
   threshold?: number;
-  /** Least share of the image's strongest score; absent: the model's own. */
+  /** Least share of the image's strongest score; absent: 0, any. */
   relativeThreshold?: number;
   /** A hit is at most this far, px. */
   radius: number;
@@ -100,7 +100,7 @@ export class ImageDetector {
     const detector = await Detector.create(this.options, frame);
     const { decode } = detector.manifest;
     this.threshold = this.given.threshold ?? decode.threshold;
-    this.relative = this.given.relativeThreshold ?? decode.relative ?? 0;
+    this.relative = this.given.relativeThreshold ?? 0;
     this.decoder = new Decoder({ threshold: this.threshold, biasX: decode.biasX ?? 0, biasY: decode.biasY ?? 0 });
     this.detector = detector;
     this.size = size;

@@ -144,7 +144,7 @@ class Builds {
       if (precision === 'fp16') this.provider = `${detector.provider} (${detector.library})`;
       const { decode } = detector.manifest;
       this.threshold = this.given.threshold ?? decode.threshold;
-      this.relative = this.given.relativeThreshold ?? decode.relative ?? 0;
+      this.relative = this.given.relativeThreshold ?? 0;
       const decoder = new Decoder({
         threshold: this.threshold,
         biasX: decode.biasX ?? 0,

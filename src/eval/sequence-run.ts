@@ -68,7 +68,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
           size = `${info.width}x${info.height}`;
         }
         const threshold = options.threshold ?? detector.manifest.decode.threshold;
-        const relative = options.relativeThreshold ?? detector.manifest.decode.relative ?? 0;
+        const relative = options.relativeThreshold ?? 0;
         const finder = new TargetFinder(options.tracker, detector, info, threshold, relative);
         const fps = info.fps ?? FALLBACK_FPS;
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {

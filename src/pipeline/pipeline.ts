@@ -150,8 +150,13 @@ export class Pipeline {
       this.modelThreshold = detector.manifest.decode.threshold;
       this.threshold ??= this.modelThreshold;
       const threshold = this.threshold;
-      const relative = this.job.relativeThreshold ?? detector.manifest.decode.relative ?? 0;
-      const finder = new TargetFinder(this.job.tracker ?? {}, detector, info, threshold, relative);
+      const finder = new TargetFinder(
+        this.job.tracker ?? {},
+        detector,
+        info,
+        threshold,
+        this.job.relativeThreshold ?? 0,
+      );
       this.monitor = SensorMonitor.for(info, this.job.sensor);
       const { identity: model, provider, library } = detector;
       this.emit({ type: 'ready', model, provider, library, threshold, source: info });

@@ -602,7 +602,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),
     },
     ...(threshold === undefined ? {} : { threshold }),
-    ...(relativeThreshold === undefined ? {} : { relativeThreshold }),
+    relativeThreshold,
     tracker: config.tracker,
     sensor: {
       watch: camera.sensor.watch,

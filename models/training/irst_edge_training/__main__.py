@@ -1,12 +1,12 @@
-"""Command line of the training package: ``python -m irst_edge_training train|ablate|export|compare|baselines|decoders|lists|failures|grow``."""
+"""Command line of the training package: ``python -m irst_edge_training train|ablate|export|compare|baselines|decoders|lists|failures|grow|blend``."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import ablate, baselines, compare, decoders, export, failures, grow, lists, train
+from . import ablate, baselines, blend, compare, decoders, export, failures, grow, lists, train
 
-COMMANDS = {"train": train, "ablate": ablate, "export": export, "compare": compare, "baselines": baselines, "decoders": decoders, "lists": lists, "failures": failures, "grow": grow}
+COMMANDS = {"train": train, "ablate": ablate, "export": export, "compare": compare, "baselines": baselines, "decoders": decoders, "lists": lists, "failures": failures, "grow": grow, "blend": blend}
 
 
 def main(words: list[str] | None = None) -> None:

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from onnx import shape_inference
 
 from .data import Sample, hold_out, load_images, read_list
-from .evaluate import RELATIVE, THRESHOLDS, inside, pad_to, peaks, score
+from .evaluate import THRESHOLDS, inside, pad_to, peaks, score
 from .export import calibration_frames, load_checkpoint, parse_size
 from .model import P2PLite
 from .normalise import normalise
@@ -124,7 +124,7 @@ def compare(model: P2PLite, frames: list[np.ndarray], pools: dict[str, list[Samp
                 worst = max(worst, float(np.abs(a - b).max()))
                 squared += float(((a - b) ** 2).sum())
                 cells += a.size
-            found = [inside(peaks(h, relative=RELATIVE), s.image) for h, s in zip(maps, samples)]
+            found = [inside(peaks(h), s.image) for h, s in zip(maps, samples)]
             scores[pool] = [score(found, samples, float(t), options.radius).f1 for t in THRESHOLDS]
             s = score(found, samples, threshold, options.radius)
             sets[pool] = {"f1": s.f1, "precision": s.precision, "recall": s.recall, "tp": s.tp, "fp": s.fp, "fn": s.fn, "rms": s.rms}

@@ -15,7 +15,7 @@ import numpy as np
 
 from .compare import load_lists
 from .data import Sample
-from .evaluate import RELATIVE, Offset, heat_map, inside, parabola, peaks, score
+from .evaluate import Offset, heat_map, inside, parabola, peaks, score
 from .export import load_checkpoint
 
 def centre(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
@@ -35,7 +35,7 @@ def centroid(heat: np.ndarray, y: int, x: int) -> tuple[float, float]:
     return float((w * xs).sum() / w.sum() - x), float((w * ys).sum() / w.sum() - y)
 
 
-ADAPTIVE = (0.6, RELATIVE, 0.75, 0.8, 0.9)
+ADAPTIVE = (0.6, 0.7, 0.8, 0.9)
 
 DECODERS: dict[str, tuple[str, Offset, float, float]] = {
     "parabola": ("three cells an axis, suppression 2 cells", parabola, 2.0, 0.0),

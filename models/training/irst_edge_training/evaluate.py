@@ -120,11 +120,5 @@ def inside(found: np.ndarray, image: np.ndarray) -> np.ndarray:
     return found[(found[:, 0] <= width - 0.5) & (found[:, 1] <= height - 0.5)]
 
 
-RELATIVE = 0.7
-"""Least share of an image's highest peak that a peak needs: the image-adaptive threshold that is shipped (``decode.relative``).
-
-Chosen on the training lists, see the model card; much more than that and a faint target is lost beside a plain one."""
-
-
 def find_all(model: P2PLite, samples: list[Sample]) -> list[np.ndarray]:
-    return [inside(peaks(heat_map(model, s.image), relative=RELATIVE), s.image) for s in samples]
+    return [inside(peaks(heat_map(model, s.image)), s.image) for s in samples]

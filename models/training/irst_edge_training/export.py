@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from .data import hold_out, load_images, read_list
-from .evaluate import RELATIVE, pad_to
+from .evaluate import pad_to
 from .frozen import freeze
 from .model import STRIDE, NetConfig, P2PLite, count_parameters
 from .normalise import MAD_TO_SIGMA, MIN_SCALE, STD_SHARE, Z_MAX, Z_MIN, normalise
@@ -150,7 +150,7 @@ def export(checkpoint: Path, out: Path, name: str, threshold: float | None = Non
             },
         },
         "output": {"stride": STRIDE},
-        "decode": {"threshold": threshold if threshold is not None else validation.get("threshold", 0.5), "relative": RELATIVE},
+        "decode": {"threshold": threshold if threshold is not None else validation.get("threshold", 0.5)},
         "parameters": count_parameters(model),
         "gigaFlops256": round(giga_flops(model), 4),
         "training": {"data": TRAINING_DATA, "steps": state.get("step", 0) + earlier["step"],

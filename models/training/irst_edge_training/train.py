@@ -130,10 +130,11 @@ FALSE_ALARMS_ALLOWED = 0.1
 """Most false alarms an image on held-out target-free frames that a threshold may give, where there are such frames."""
 
 
-def validate(model: P2PLite, held: list[Pool], radius: float = 5.0) -> dict:
+def validate(model: P2PLite, held: list[Pool], radius: float = 5.0, threshold: float | None = None) -> dict:
     """F1 of each held-out pool at one threshold for all, and false alarms on target-free frames.
 
-    The threshold is the one with the best mean F1 over the pools among those that give at most ``FALSE_ALARMS_ALLOWED``.
+    The threshold, where none is given, is the one with the best mean F1 over the pools among those that give at most
+    ``FALSE_ALARMS_ALLOWED``.
     """
     found = {p.name: find_all(model, p.samples) for p in held if p.name != "drone-ir"}
     labelled = [p for p in held if p.name in found and p.name != "target-free"]
@@ -145,7 +146,7 @@ def validate(model: P2PLite, held: list[Pool], radius: float = 5.0) -> dict:
         return float(np.mean([score(found[p.name], p.samples, threshold, radius).f1 for p in labelled]))
 
     allowed = [float(t) for t in THRESHOLDS if false_alarms(float(t)) <= FALSE_ALARMS_ALLOWED] or [float(THRESHOLDS[-1])]
-    mean, threshold = max((mean_f1(t), t) for t in allowed)
+    mean, threshold = max((mean_f1(t), t) for t in (allowed if threshold is None else [threshold]))
     result = {"f1": mean, "threshold": threshold, "sets": {}}
     for p in labelled:
         s = score(found[p.name], p.samples, threshold, radius)

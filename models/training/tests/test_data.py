@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from irst_edge_training.data import CropSampler, Pool, Sample, estimate_sigma, hold_out, load_images, pixel_gaussian, read_list, render_heat
-from irst_edge_training.evaluate import find_all, match, peaks, score
+from irst_edge_training.evaluate import match, peaks, score
 
 
 def scene(points, sigma=1.0, size=200, seed=0):
@@ -99,14 +99,6 @@ class Scoring(unittest.TestCase):
         s = score([np.array([[30, 40, 0.9], [100, 100, 0.8], [5, 5, 0.1]])], [scene([(30, 40), (150, 150)])], 0.5)
         self.assertEqual((s.tp, s.fp, s.fn), (1, 1, 1))
         self.assertAlmostEqual(s.f1, 0.5)
-
-    def test_far_below_the_highest_peak_of_an_image_is_nothing(self):
-        heat = np.zeros((20, 20), np.float32)
-        heat[5, 5], heat[5, 15], heat[15, 5] = 0.9, 0.64, 0.62
-        sample = Sample("flat", np.zeros((40, 40), np.uint8), np.zeros((0, 2)), np.zeros(0))
-        with mock.patch("irst_edge_training.evaluate.heat_map", return_value=heat):
-            (found,) = find_all(mock.Mock(), [sample])
-        np.testing.assert_allclose(found[:, 2], [0.9, 0.64])
 
     def test_written_lists_are_what_training_holds_out(self):
         from irst_edge_training.data import load_pools
