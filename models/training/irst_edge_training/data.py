@@ -297,8 +297,13 @@ class CropSampler:
             z = self.degrade(z)
         else:
             z = z.copy()
-        chance = 0.2 if pool.name == "drone-ir" else 0.4
-        points, sigmas = self.inject(z, points, sigmas, chance / 2 if self.calm else chance)
+        chance, most = 0.2 if pool.name == "drone-ir" else 0.4, 3
+        if whole:
+            # Seven in ten are as they are; the others have more of them than a crop, for the area that they have more.
+            chance, most = 0.3, 3 * size // 128
+        elif self.calm:
+            chance /= 2
+        points, sigmas = self.inject(z, points, sigmas, chance, most)
         cells = label_sigma(sigmas)
         if self.rounded:
             points = np.round((points + 0.5) / 2 - 0.5) * 2 + 0.5
@@ -364,8 +369,8 @@ class CropSampler:
             z = z + (stripes[None, :] if rng.random() < 0.7 else stripes[: z.shape[0], None])
         return np.ascontiguousarray(z, np.float32)
 
-    def inject(self, z: np.ndarray, points: np.ndarray, sigmas: np.ndarray, chance: float) -> tuple[np.ndarray, np.ndarray]:
-        """Add targets of exactly known centre, 1 to 15 px across; contrast is a multiple of the local deviation.
+    def inject(self, z: np.ndarray, points: np.ndarray, sigmas: np.ndarray, chance: float, most: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        """Add one to ``most`` targets of exactly known centre, 1 to 15 px across; contrast is a multiple of the local deviation.
 
         Small ones are pixel-integrated Gaussians; large ones may have a flat top. One in five has a neighbour 5 to 9 px away.
         """
@@ -389,7 +394,7 @@ class CropSampler:
             points.append(np.array([x, y]))
             sigmas.append(s)
 
-        for _ in range(rng.integers(1, 4)):
+        for _ in range(rng.integers(1, most + 1)):
             x, y = rng.uniform(3, size - 4, 2)
             # Three in ten are little more than one pixel.
             least, most = (0.2, 0.6) if rng.random() < 0.3 else (0.35, 3.5)
@@ -404,7 +409,7 @@ class CropSampler:
                 add(x + gap * np.cos(angle), y + gap * np.sin(angle), min(s, 1.3), amplitude * float(np.exp(rng.uniform(-0.7, 0.7))), 4.9)
         return np.array(points).reshape(-1, 2), np.array(sigmas)
 
-    def batch(self, count: int, size: int, max_points: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Origin]]:
+    def batch(self, count: int, size: int, max_points: int = 24) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Origin]]:
         """(z [B,1,S,S], heat [B,1,S/2,S/2], targets [B, max_points, 4] = x, y, sigma in cells, valid; where each came from).
 
         Of whole frames a batch is from one pool and of the same number of pixels: one of 512x512 is four of 256x256.

@@ -108,6 +108,13 @@ class Focus(unittest.TestCase):
                     np.testing.assert_allclose(origin.to_image(x, y), where, atol=1e-6)
         self.assertEqual(seen, {0, 1})
 
+    def test_three_in_ten_whole_frames_have_injected_targets_more_than_a_crop_has(self):
+        sampler = CropSampler([Pool("empty", [scene([], 512)], 1.0)], 6)
+        sampler.whole = True
+        counts = np.array([int(sampler.batch(16, 128)[2][0, :, 3].sum()) for _ in range(60)])
+        self.assertTrue(0.15 < (counts > 0).mean() < 0.45, counts)
+        self.assertGreater(counts.max(), 6)
+
     def test_a_whole_frame_forgets_the_clutter_that_is_no_more(self):
         pool = PoolFocus([(0, 0)])
         pool.clutter = [(7, 20.0, 30.0, 0.9), (8, 20.0, 30.0, 0.9)]
