@@ -49,12 +49,7 @@ const manifestSchema = z.looseObject({
     }),
   }),
   output: z.object({ stride: z.literal(2) }),
-  decode: z.object({
-    threshold: unit,
-
-    biasX: z.number().optional(),
-    biasY: z.number().optional(),
-  }),
+  decode: z.object({ threshold: unit, biasX: z.number().optional(), biasY: z.number().optional() }),
   parameters: z.number().int().positive(),
   gigaFlops256: z.number().positive(),
   files: z.array(fileSchema).min(1),

@@ -387,4 +387,6 @@ def main(args: argparse.Namespace) -> None:
         return
     if args.data is None or (args.hours <= 0) == (args.steps <= 0):
         raise SystemExit("train: give --data and one of --hours and --steps")
+    if args.whole and not args.init:
+        raise SystemExit("train: --whole finishes trained weights: give them with --init")
     train(args)

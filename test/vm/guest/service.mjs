@@ -325,6 +325,7 @@ if (phase() === 0) {
   await check('a full state disk: said, alerts go on; room again: kept on disk again', 300, async () => {
     await systemctl('stop', UNIT);
     mkdirSync('/var/lib/private/irst-edge', { recursive: true });
+    // Without room for the log, which takes 4 MiB when it is made and would hold all events of this check however full the disk is.
     await run('mount', ['-t', 'tmpfs', '-o', 'size=2m,mode=0755', 'tmpfs', '/var/lib/private/irst-edge']);
     const since = await cursor();
     configure({ alerts: { updateIntervalSeconds: 0.2 } });
