@@ -2,14 +2,8 @@ import type { Command } from 'commander';
 import { readGreyImage } from '../capture/image-file.js';
 import { ImageDetector, stillFrame } from '../eval/evaluate.js';
 import { renderPicture } from '../eval/picture.js';
-import {
-  manifestPath,
-  numberOption,
-  relativeThresholdOption,
-  type Thresholds,
-  thresholdOption,
-  thresholds,
-} from './inputs.js';
+import type { Thresholds } from '../eval/still-decoder.js';
+import { addThresholds, manifestPath, numberOption, thresholds } from './inputs.js';
 import { globalOptions, print, printJson, usageError, writeOutputFile } from './shared.js';
 
 interface DetectOptions extends Thresholds {
@@ -19,16 +13,15 @@ interface DetectOptions extends Thresholds {
 }
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('detect')
     .description('find targets in pictures (8- or 16-bit PNG or TIFF) and print them')
     .argument('<image...>', 'pictures')
     .option('--model <manifest>', "a model's manifest.json; default: the bundled one")
-    .addOption(thresholdOption())
-    .addOption(relativeThresholdOption())
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)
     .option('--picture <file.png>', 'write the picture with its detections, three times enlarged (one image only)')
     .action(detect);
+  addThresholds(command);
 }
 
 async function detect(files: string[], options: DetectOptions, command: Command): Promise<void> {

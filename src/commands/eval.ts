@@ -10,17 +10,11 @@ import {
   stillSequences,
   syntheticSequences,
 } from '../eval/sequence-run.js';
+import type { Thresholds } from '../eval/still-decoder.js';
 import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { PROVIDERS, type Provider } from '../types/provider.js';
-import {
-  manifestPath,
-  numberOption,
-  relativeThresholdOption,
-  type Thresholds,
-  thresholdOption,
-  thresholds,
-} from './inputs.js';
+import { addThresholds, manifestPath, numberOption, thresholds } from './inputs.js';
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson, usageError } from './shared.js';
 
@@ -49,7 +43,7 @@ interface EvalOptions extends Thresholds {
 }
 
 export function register(program: Command): void {
-  program
+  const command = program
     .command('eval')
     .description('score the detector on labelled images (DIR/images, DIR/points.json); see docs/evaluation.md')
     .option('--data <dir>', 'folder with images/ and points.json')
@@ -92,11 +86,10 @@ export function register(program: Command): void {
         .default('cpu'),
     )
     .option('--radius <px>', 'farthest a hit may be from its target', numberOption(0.1, 100), 5)
-    .addOption(thresholdOption())
-    .addOption(relativeThresholdOption())
     .option('--threads <n>', 'threads of one inference', numberOption(1, 16, true), 2)
     .option('--per-image', 'with --json: the counts of every image')
     .action(run);
+  addThresholds(command);
 }
 
 async function run(options: EvalOptions, command: Command): Promise<void> {

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { ConfigInvalidError } from '../config/issue.js';
 import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { validate } from '../config/validate.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
+import type { Thresholds } from '../eval/still-decoder.js';
 
 /** A configuration made of command-line options, through the same checks as a file. */
 export function configFrom(input: EdgeConfigInput): EdgeConfig {
@@ -39,20 +40,16 @@ export function numberOption(least: number, most: number, whole = false): (text:
   };
 }
 
-export interface Thresholds {
-  threshold?: number;
-  relativeThreshold?: number;
+/** Adds what `thresholds` reads. */
+export function addThresholds(command: Command): Command {
+  return command
+    .option('--threshold <score>', "least score of a detection; default: the model's own", numberOption(0, 1))
+    .option(
+      '--relative-threshold <share>',
+      "least share of the picture's strongest score; default: 0, any",
+      numberOption(0, 1),
+    );
 }
-
-export const thresholdOption = () =>
-  new Option('--threshold <score>', "least score of a detection; default: the model's own").argParser(
-    numberOption(0, 1),
-  );
-
-export const relativeThresholdOption = () =>
-  new Option('--relative-threshold <share>', "least share of the picture's strongest score; default: 0, any").argParser(
-    numberOption(0, 1),
-  );
 
 /** Those that were given, and no more. */
 export function thresholds({ threshold, relativeThreshold }: Thresholds): Thresholds {

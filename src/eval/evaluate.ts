@@ -1,6 +1,4 @@
 import { readGreyImage } from '../capture/image-file.js';
-import { Decoder } from '../decode/decoder.js';
-import { reportable } from '../decode/detections.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
@@ -8,16 +6,13 @@ import type { ModelIdentity } from '../types/model.js';
 import { Percentiles } from '../util/percentiles.js';
 import type { LabelledImage } from './dataset.js';
 import { bootstrapF1, type ImageScore, type Score, scoreImage, total } from './score.js';
+import { StillDecoder, type Thresholds } from './still-decoder.js';
 
 /** The field's other convention beside the radius asked for: a hit is closer than 3 px. */
 export const STRICT_RADIUS = 3;
 
-export interface EvaluateOptions {
+export interface EvaluateOptions extends Thresholds {
   detector: DetectorOptions;
-  /** Least score of a detection; absent: the model's own. */
-  threshold?: number;
-  /** Least share of the image's strongest score; absent: 0, any. */
-  relativeThreshold?: number;
   /** A hit is at most this far, px. */
   radius: number;
   onProgress?: (done: number, all: number) => void;
@@ -82,14 +77,12 @@ export function stillFrame(sequence: number, image: Pick<Frame, 'width' | 'heigh
 /** Detector and decoder for pictures whose sizes change; keeps the last size's network loaded. */
 export class ImageDetector {
   private detector: Detector | undefined;
-  private decoder: Decoder | undefined;
+  private decoder: StillDecoder | undefined;
   private size = '';
-  private threshold = Number.NaN;
-  private relative = 0;
 
   constructor(
     private readonly options: DetectorOptions,
-    private readonly given: Pick<EvaluateOptions, 'threshold' | 'relativeThreshold'>,
+    private readonly thresholds: Thresholds,
   ) {}
 
   /** Loads the network for this size, if another one is loaded. */
@@ -98,10 +91,7 @@ export class ImageDetector {
     if (this.size === size) return;
     await this.close();
     const detector = await Detector.create(this.options, frame);
-    const { decode } = detector.manifest;
-    this.threshold = this.given.threshold ?? decode.threshold;
-    this.relative = this.given.relativeThreshold ?? 0;
-    this.decoder = new Decoder({ threshold: this.threshold, biasX: decode.biasX ?? 0, biasY: decode.biasY ?? 0 });
+    this.decoder = new StillDecoder(detector.manifest, this.thresholds);
     this.detector = detector;
     this.size = size;
   }
@@ -109,13 +99,14 @@ export class ImageDetector {
   async find(frame: Frame): Promise<Detection[]> {
     await this.prepare(frame);
     const maps = await this.detector!.run(frame, { normalise: 0, infer: 0 });
-    return reportable(this.decoder!.run(maps, frame).detections, this.threshold, this.relative);
+    return this.decoder!.find(maps, frame);
   }
 
   /** After the first picture. */
   get running(): { model: ModelIdentity; provider: string; threshold: number; relativeThreshold: number } {
     const { identity: model, provider } = this.detector!;
-    return { model, provider, threshold: this.threshold, relativeThreshold: this.relative };
+    const { threshold, relativeThreshold } = this.decoder!;
+    return { model, provider, threshold, relativeThreshold };
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,4 @@
 import { readGreyImage } from '../capture/image-file.js';
-import { Decoder } from '../decode/decoder.js';
-import { reportable } from '../decode/detections.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
@@ -8,6 +6,7 @@ import type { LabelledImage } from './dataset.js';
 import { stillFrame } from './evaluate.js';
 import { match } from './matching.js';
 import { type ImageScore, type Score, scoreImage, total } from './score.js';
+import { StillDecoder, type Thresholds } from './still-decoder.js';
 
 /** Detections of the two that are closer are the same one, px. */
 const SAME_PX = 2;
@@ -35,11 +34,9 @@ export interface PrecisionReport {
   onlyFp16: number;
 }
 
-export interface PrecisionOptions {
+export interface PrecisionOptions extends Thresholds {
   /** `runtime`: of the FP16 build; the FP32 one runs on the CPU, as the truth. */
   detector: Omit<DetectorOptions, 'precision'>;
-  threshold?: number;
-  relativeThreshold?: number;
   radius: number;
   onProgress?: (done: number, all: number) => void;
 }
@@ -118,16 +115,15 @@ export async function comparePrecisions(
 /** Both builds for the size in use; keeps the last size's loaded. */
 class Builds {
   private size = '';
-  private readonly loaded = new Map<Precision, { detector: Detector; decoder: Decoder }>();
+  private readonly loaded = new Map<Precision, { detector: Detector; decoder: StillDecoder }>();
   /** In force, after the first picture. */
   threshold = Number.NaN;
-  private relative = 0;
   /** Of the FP16 build. */
   provider = '';
 
   constructor(
     private readonly options: Omit<DetectorOptions, 'precision'>,
-    private readonly given: Pick<PrecisionOptions, 'threshold' | 'relativeThreshold'>,
+    private readonly thresholds: Thresholds,
   ) {}
 
   async run(precision: Precision, frame: Frame): Promise<Run> {
@@ -142,22 +138,13 @@ class Builds {
         frame,
       );
       if (precision === 'fp16') this.provider = `${detector.provider} (${detector.library})`;
-      const { decode } = detector.manifest;
-      this.threshold = this.given.threshold ?? decode.threshold;
-      this.relative = this.given.relativeThreshold ?? 0;
-      const decoder = new Decoder({
-        threshold: this.threshold,
-        biasX: decode.biasX ?? 0,
-        biasY: decode.biasY ?? 0,
-      });
+      const decoder = new StillDecoder(detector.manifest, this.thresholds);
+      this.threshold = decoder.threshold;
       build = { detector, decoder };
       this.loaded.set(precision, build);
     }
     const maps = await build.detector.run(frame, { normalise: 0, infer: 0 });
-    return {
-      heat: maps.heat,
-      found: reportable(build.decoder.run(maps, frame).detections, this.threshold, this.relative),
-    };
+    return { heat: maps.heat, found: build.decoder.find(maps, frame) };
   }
 
   async close(): Promise<void> {

@@ -19,6 +19,7 @@ import {
   scoreSequences,
   type TruthPoint,
 } from './sequence.js';
+import type { Thresholds } from './still-decoder.js';
 import { StillSource } from './still-source.js';
 
 /** Frames to follow, and where the targets are in each. */
@@ -28,10 +29,8 @@ export interface Sequence {
   truth(frame: number): TruthPoint[];
 }
 
-export interface SequenceOptions {
+export interface SequenceOptions extends Thresholds {
   detector: DetectorOptions;
-  threshold?: number;
-  relativeThreshold?: number;
   tracker: TrackerJob;
   /** A track is on a target when it is within so many px. */
   radius: number;

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,7 +64,7 @@ class Pool:
     def __post_init__(self) -> None:
         self.with_targets = [i for i, s in enumerate(self.samples) if len(s.points)]
 
-    @property
+    @cached_property
     def frame(self) -> int:
         """Side of the square that shows a whole image, px: 256, or 512 where most images are larger."""
         return 256 if np.median([max(s.image.shape) for s in self.samples]) <= 320 else 512
@@ -415,16 +415,17 @@ class CropSampler:
         Of whole frames a batch is from one pool and of the same number of pixels: one of 512x512 is four of 256x256.
         """
         origins = []
-        which = -1
+        draw = self.crop
         if self.whole:
             which = self.draw_pool()
+            draw = partial(self.frame, which)
             pixels, size = count * size * size, self.pools[which].frame
             count = max(1, pixels // (size * size))
         z = np.empty((count, 1, size, size), np.float32)
         heat = np.empty((count, 1, size // 2, size // 2), np.float32)
         targets = np.zeros((count, max_points, 4), np.float32)
         for i in range(count):
-            z[i, 0], heat[i, 0], points, cells = self.frame(which, size) if self.whole else self.crop(size)
+            z[i, 0], heat[i, 0], points, cells = draw(size)
             origins.append(self.origin)
             for j, ((x, y), s) in enumerate(zip(points[:max_points], cells[:max_points])):
                 targets[i, j] = ((x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5, s, 1)

@@ -26,7 +26,7 @@ class Labels(unittest.TestCase):
         sample = scene([(40.3, 61.7), (150.0, 20.25), (99.5, 180.1)])
         sampler = CropSampler([Pool("scene", [sample], 1.0)], 3)
         sampler.degrade = lambda z: z
-        sampler.inject = lambda z, p, s, c: (p, s)
+        sampler.inject = lambda z, p, s, *_: (p, s)
         checked = 0
         for _ in range(80):
             z, heat, points, cells = sampler.crop(96)
