@@ -46,7 +46,7 @@ def run_arguments(args: argparse.Namespace, name: str, seed: int) -> argparse.Na
 
 def budget(args: argparse.Namespace) -> dict:
     """What runs of one table must share."""
-    return {k: getattr(args, k) for k in ("hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr")}
+    return {k: getattr(args, k) for k in ("hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr", "focus", "distorted", "bf16")}
 
 
 def ablate(args: argparse.Namespace, pools=None) -> list[dict]:

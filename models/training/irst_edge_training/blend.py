@@ -1,8 +1,8 @@
 """``python -m irst_edge_training blend``: the weights between two checkpoints, the second trained further from the first.
 
 A short schedule on other data gives some of what the first one learnt away; between the two lie weights that keep most of it and have
-most of what was gained (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Batch norms must be those of the
-first, as ``train --whole`` leaves them, or near.
+most of what was gained (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). The statistics of the batch norms must
+be those of the first, as ``train --whole`` leaves them, or near.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def main(args: argparse.Namespace) -> None:
     if not 0 <= args.share <= 1:
         raise SystemExit("blend: --share is 0 to 1")
     (_, first), (model, second) = (load_checkpoint(path) for path in args.checkpoints)
+    if first["seed"] != second["seed"]:
+        # The seed splits the lists: one of the two was trained on what is held out for the other.
+        raise SystemExit(f"blend: trained with --seed {first['seed']} and {second['seed']}: no list is held out for both")
     try:
         second["ema"] = blend(first["ema"], second["ema"], args.share)
     except ValueError as error:

@@ -66,7 +66,7 @@ class Pool:
 
     @cached_property
     def frame(self) -> int:
-        """Side of the square that shows a whole image, px: 256, or 512 where most images are larger."""
+        """Side of the square that stands for a whole image, px: 256, or 512 where most images are longer than 320."""
         return 256 if np.median([max(s.image.shape) for s in self.samples]) <= 320 else 512
 
 
@@ -261,16 +261,21 @@ class CropSampler:
         return self.cut(which, index, s, centre, size)
 
     def frame(self, which: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """A whole image of a pool, as ``crop`` gives it: mirrored where it is smaller than ``size``, cut where it is larger."""
+        """A whole image of a pool, as ``crop`` gives it: mirrored where it is smaller than ``size``, cut where it is larger.
+
+        A cut of an image that was drawn for something shows it.
+        """
         rng = self.rng
         pool, focus = self.pools[which], self.focus[which]
         index = int(rng.integers(len(pool.samples)))
+        shown: np.ndarray | None = None
         if rng.random() < self.focused:
             clutter = focus.draw_clutter(rng)
             if clutter and (rng.random() < 0.5 or not pool.with_targets):
-                index = clutter[0]
+                index, shown = clutter[0], np.array(clutter[1:])
             elif pool.with_targets:
-                index = focus.draw_target(rng)[0]
+                index, target = focus.draw_target(rng)
+                shown = pool.samples[index].points[target]
         sample = pool.samples[index]
         s = 1.0
         if sample.boxes is not None:
@@ -280,18 +285,25 @@ class CropSampler:
         h, w = sample.image.shape
         middle = (np.array((w, h)) - 1) / 2
         slack = np.maximum(0, middle - (size - 1) / 2 / s)
-        centre = middle + rng.uniform(-slack, slack)
-        return self.cut(which, index, s, centre, size, whole=True)
+        low, high = -slack, slack
+        if shown is not None:
+            reach = (0.44 * size) / s
+            low, high = (np.clip(shown - middle + d, -slack, slack) for d in (-reach, reach))
+        centre = middle + rng.uniform(low, high)
+        return self.cut(which, index, s, centre, size, whole=True, all_of_it=not slack.any())
 
     def cut(
-        self, which: int, index: int, s: float, centre: np.ndarray, size: int, whole: bool = False
+        self, which: int, index: int, s: float, centre: np.ndarray, size: int, whole: bool = False, all_of_it: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The square of ``size`` px about ``centre`` of a sample, scaled by ``s``, turned, distorted, with injected targets."""
+        """The square of ``size`` px about ``centre`` of a sample, scaled by ``s``, turned, distorted, with injected targets.
+
+        ``whole``: injected as into frames; ``all_of_it``: nothing of the sample lies outside.
+        """
         rng = self.rng
         pool = self.pools[which]
         z, points, sigmas, own = self.warp(pool.samples[index], centre, s, size)
         first = self.first_target[which].get(index, 0)
-        self.origin.pool, self.origin.sample, self.origin.whole = which, index, whole
+        self.origin.pool, self.origin.sample, self.origin.whole = which, index, all_of_it
         self.origin.targets = [(first + k, *p) for k, p in own]
         if rng.random() < (0.3 if self.calm else self.distorted):
             z = self.degrade(z)

@@ -269,7 +269,10 @@ class P2PLite(nn.Module):
         return self.smooth(self.fusions[1](xs)[0])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        out = self.head(self.features(x).float())
+        features = self.features(x)
+        # Positions are weighted sums of cell numbers: bfloat16 holds those above 64 to half a cell.
+        with torch.autocast(x.device.type, enabled=False):
+            out = self.head(features.float())
         return out[:, :1], out[:, 1:]
 
 

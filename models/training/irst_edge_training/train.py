@@ -122,7 +122,8 @@ def update_ema(ema: P2PLite, model: P2PLite, step: int, decay: float) -> None:
 def freeze_norms(model: nn.Module) -> None:
     """Batch norms use their running statistics and keep them: one or four frames of one set are no sample of all."""
     for m in model.modules():
-        if isinstance(m, nn.BatchNorm2d):
+        # The base class: under torchrun they are SyncBatchNorm.
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - torch has no public name for it
             m.eval()
 
 
@@ -176,6 +177,12 @@ def refuse_other_switches(path: Path, state: dict, wanted: dict) -> None:
         raise SystemExit(f"train: {path} was trained with {'; '.join(differ)}: give the same switches or another --out")
 
 
+def refuse_other_seed(path: Path, state: dict, seed: int) -> None:
+    """The seed splits the lists: weights of another one were trained on what is held out now."""
+    if state["seed"] != seed:
+        raise SystemExit(f"train: {path} was begun with --seed {state['seed']}: give the same, or other weights and another --out")
+
+
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--smoke", action="store_true", help="a minute on synthetic scenes: does the whole chain still learn?")
     p.add_argument("--data", type=Path, help="folder with NUDT-SIRST, SIRST, IRSTD-1K, target-free, drone-ir")
@@ -193,7 +200,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--focus", type=float, default=0.5, help="share of crops that go where the network was wrong")
     p.add_argument("--distorted", type=float, default=1.0, help="share of crops with the noise, blur and stripes of other cameras")
     p.add_argument("--bf16", action="store_true", help="bfloat16 activations: faster where the CPU or GPU has the instructions")
-    p.add_argument("--whole", action="store_true", help="whole frames, few distortions, batch norms as they are: the finish of trained weights (--init)")
+    p.add_argument("--whole", action="store_true", help="whole frames, few distortions, the statistics of the batch norms as they are: the finish of trained weights (--init)")
     p.add_argument("--init", type=Path, help="a checkpoint whose weights a new schedule starts from")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
@@ -261,21 +268,25 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     earlier = {"step": 0, "spent": 0.0}
     if args.init:
         begin = torch.load(args.init, map_location=ranks.device, weights_only=False)
+        refuse_other_seed(args.init, begin, args.seed)
         model.load_state_dict(begin["ema"])
         ema.load_state_dict(begin["ema"])
         earlier = {k: begin[k] + begin.get("earlier", {}).get(k, 0) for k in earlier}
     optimisers = make_optimisers(model, args)
+    asked = [[{k: g[k] for k in ("ratio", "weight_decay", "decay") if k in g} for g in o.param_groups] for o in optimisers]
     step, spent, best = 0, 0.0, -1.0
     if last.exists():
         state = torch.load(last, map_location=ranks.device, weights_only=False)
         refuse_other_switches(last, state, chosen)
-        if state["seed"] != args.seed:
-            # The seed splits the lists: another one would train on what was held out.
-            raise SystemExit(f"{last} was begun with --seed {state['seed']}: give the same, or another --out")
+        refuse_other_seed(last, state, args.seed)
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         for optimiser, saved_state in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved_state)
+        # The state brings the rates it was saved with: those asked for now hold.
+        for optimiser, groups in zip(optimisers, asked):
+            for group, rates in zip(optimiser.param_groups, groups, strict=True):
+                group.update(rates)
         step, spent, best = state["step"], state["spent"], state["best"]
         earlier = state.get("earlier", earlier)
         tell(f"resumed {last} at step {step}, {spent / 60:.1f} min")
@@ -309,7 +320,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
             for group in optimiser.param_groups:
                 group["lr"] = lr * group["ratio"]
         # ODConv anneals its kernel softmax from 30 to 1 while attention is still random.
-        model.set_temperature(1.0 if args.init else max(1.0, 30.0 - 29.0 * at / 0.1))
+        model.set_temperature(1.0 if earlier["step"] else max(1.0, 30.0 - 29.0 * at / 0.1))
         large = at > 1 - args.large_share
         feed.size = (max(2, args.batch // 4), args.size * 2) if large else (args.batch, args.size)
         feed.sampler.focused = 0.0 if large else args.focus
@@ -380,6 +391,8 @@ def smoke_pools(seed: int) -> tuple[list[Pool], list[Pool]]:
 
 def main(args: argparse.Namespace) -> None:
     if args.smoke:
+        if (args.out / "last.pt").exists():
+            raise SystemExit(f"train: --smoke begins anew, and {args.out / 'last.pt'} is there: give another --out")
         args.steps, args.hours, args.batch, args.size, args.large_share, args.threads = 120, 0.0, 8, 64, 0.0, min(args.threads, 2)
         result = train(args, pools=smoke_pools(args.seed))
         if result and not result["f1"] > 0.5:

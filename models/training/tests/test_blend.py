@@ -16,10 +16,10 @@ from irst_edge_training.model import NetConfig, P2PLite
 from irst_edge_training.train import smoke_pools
 
 
-def checkpoint(path: Path, seed: int, channels=(32, 32, 32)) -> Path:
+def checkpoint(path: Path, seed: int, channels=(32, 32, 32), split: int = 1) -> Path:
     torch.manual_seed(seed)
     config = NetConfig(channels=channels, depth=((1,), (1, 1), (1, 1, 1)))
-    torch.save({"ema": P2PLite(config).state_dict(), "config": config.to_dict(), "step": 5, "spent": 1.0, "seed": 1, "earlier": {"step": 2, "spent": 1.0}}, path)
+    torch.save({"ema": P2PLite(config).state_dict(), "config": config.to_dict(), "step": 5, "spent": 1.0, "seed": split, "earlier": {"step": 2, "spent": 1.0}}, path)
     return path
 
 
@@ -54,6 +54,9 @@ class Blend(unittest.TestCase):
                 b.main(parser.parse_args([*words, "1.5"]))
             other = str(checkpoint(root / "other.pt", 1, (64, 32, 32)))
             with self.assertRaisesRegex(SystemExit, "different networks"):
+                b.main(parser.parse_args(["--checkpoints", other, *words[2:], "0.5"]))
+            other = str(checkpoint(root / "split.pt", 1, split=2))
+            with self.assertRaisesRegex(SystemExit, "no list is held out for both"):
                 b.main(parser.parse_args(["--checkpoints", other, *words[2:], "0.5"]))
 
 

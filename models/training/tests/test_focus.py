@@ -2,6 +2,7 @@
 
 import unittest
 
+import cv2
 import numpy as np
 
 from irst_edge_training.data import CropSampler, Pool, Sample
@@ -107,6 +108,29 @@ class Focus(unittest.TestCase):
                     where = [[(70, 90), (150, 40)], [(30, 500)]][origin.pool][index]
                     np.testing.assert_allclose(origin.to_image(x, y), where, atol=1e-6)
         self.assertEqual(seen, {0, 1})
+
+    def test_a_cut_of_a_frame_shows_what_it_was_drawn_for_and_forgets_nothing_else(self):
+        points = [(5.0, 30.0), (395.0, 30.0)]
+        sampler = CropSampler([Pool("wide", [scene([(100, 100)], 200), scene([(100, 100)], 200), scene(points, 400)], 1.0)], 7)
+        self.assertEqual(sampler.pools[0].frame, 256)
+        sampler.whole, sampler.focused = True, 1.0
+        focus = sampler.focus[0]
+        focus.difficulty[:] = [0, 0, 0, 1]
+        focus.saw_clutter(2, 10.0, 390.0, 0.9)
+        targets = clutter = 0
+        for _ in range(120):
+            sampler.frame(0, 256)
+            origin = sampler.origin
+            self.assertEqual(origin.whole, origin.sample != 2)
+            if origin.sample == 2:
+                back = cv2.invertAffineTransform(origin.inverse)
+                x, y = back[:, :2] @ (10.0, 390.0) + back[:, 2]
+                sees_clutter = 0 <= x < 256 and 0 <= y < 256
+                sees_target = any(i >= 2 for i, _, _ in origin.targets)
+                self.assertTrue(sees_clutter or sees_target)
+                clutter, targets = clutter + sees_clutter, targets + sees_target
+        self.assertGreater(clutter, 30)
+        self.assertGreater(targets, 25)
 
     def test_three_in_ten_whole_frames_have_injected_targets_more_than_a_crop_has(self):
         sampler = CropSampler([Pool("empty", [scene([], 512)], 1.0)], 6)

@@ -9,6 +9,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from irst_edge_training import ablate as ab
 from irst_edge_training import train as t
 from irst_edge_training.data import CropSampler, Pool, Sample
 from irst_edge_training.export import load_checkpoint
-from irst_edge_training.model import Up
+from irst_edge_training.model import P2PLite, Up
 
 
 def arguments(out: Path, *more: str) -> argparse.Namespace:
@@ -81,6 +82,48 @@ class Train(unittest.TestCase):
                 if name.endswith(("running_mean", "running_var")):
                     torch.testing.assert_close(b[name], a[name], atol=0, rtol=0)
             self.assertGreater(float((b["head.weight"] - a["head.weight"]).abs().max()), 0)
+
+    def test_norms_stay_frozen_where_torchrun_converted_them(self):
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(P2PLite()).train()
+        t.freeze_norms(model)
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+        self.assertGreater(len(norms), 10)
+        self.assertFalse(any(m.training for m in norms))
+
+    def test_bfloat16_ends_before_the_head(self):
+        model, z = P2PLite().eval(), torch.randn(1, 1, 32, 32)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            logit, logsig = model(z)
+        self.assertEqual((logit.dtype, logsig.dtype), (torch.float32, torch.float32))
+
+    def test_a_smoke_run_does_not_pass_on_an_old_one(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "last.pt").touch()
+            with self.assertRaisesRegex(SystemExit, "begins anew"):
+                t.main(arguments(Path(folder), "--smoke"))
+
+    def test_weights_of_another_split_are_refused(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            pools = t.smoke_pools(1)
+            pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+            first, second = Path(folder) / "first", Path(folder) / "second"
+            t.train(arguments(first, *SHORT), pools=pools)
+            with self.assertRaisesRegex(SystemExit, "begun with --seed 1"):
+                t.train(arguments(second, *SHORT, "--init", str(first / "best.pt"), "--seed", "2"), pools=pools)
+
+    def test_a_resumed_run_takes_the_rates_of_now_and_no_new_temperature(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            pools = t.smoke_pools(1)[0], []
+            first, second = Path(folder) / "first", Path(folder) / "second"
+            t.train(arguments(first, *SHORT), pools=pools)
+            t.train(arguments(second, *SHORT, "--init", str(first / "last.pt")), pools=pools)
+            seen: list[float] = []
+            with mock.patch.object(P2PLite, "set_temperature", lambda _, value: seen.append(value)):
+                t.train(arguments(second, *SHORT, "--steps", "40", "--muon-lr", "0.3", "--decay", "0.5"), pools=pools)
+            self.assertEqual(set(seen), {1.0})
+            adamw, muon = torch.load(second / "last.pt", weights_only=False)["optimisers"]
+            self.assertAlmostEqual(muon["param_groups"][0]["ratio"], 0.3 / 3e-3)
+            self.assertEqual((muon["param_groups"][0]["decay"], adamw["param_groups"][0]["weight_decay"]), (0.5, 0.5))
 
     def test_schedule_warms_up_and_anneals(self):
         rates = [t.learning_rate(p / 100, 1.0) for p in range(101)]
