@@ -133,6 +133,8 @@ export class Camera {
     const { width, height, sizeImage, bytesPerLine } = this.camera.getFormat();
     if (this.slots[0]?.length !== sizeImage)
       this.slots = Array.from({ length: SLOTS }, () => new Uint8Array(sizeImage));
+    // Its slot is given to the driver again.
+    this.frame = this.frame?.slice();
     this.ended = false;
     this.camera.start({ slots: this.slots, meta: this.meta }, () => this.news());
     this.streaming = true;

@@ -46,6 +46,9 @@ describe('Commands', () => {
     ['enabled', 'True', true],
     ['profile', 'night', 'night'],
     ['profile', '"night"', 'night'],
+    // What every object inherits is a name like any other.
+    ['profile', 'constructor', 'constructor'],
+    ['profile', 'valueOf', 'valueOf'],
     ['snapshot', 'true', true],
   ])('carries out %s %s', async (name, payload, value) => {
     const { c, orders, answers, send } = commands();

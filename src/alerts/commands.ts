@@ -228,7 +228,13 @@ export class Commands {
   }
 }
 
-const SWITCH: Record<string, boolean> = { on: true, off: false, true: true, false: false };
+// A map: an object would know "constructor" too.
+const SWITCH: ReadonlyMap<string, boolean> = new Map([
+  ['on', true],
+  ['off', false],
+  ['true', true],
+  ['false', false],
+]);
 
 /** People and home automation send `ON` or `day` as they are: makes JSON of a bare word. */
 function plainToJson(payload: Uint8Array): Uint8Array {
@@ -244,6 +250,6 @@ function plainToJson(payload: Uint8Array): Uint8Array {
     JSON.parse(text);
     return payload;
   } catch {
-    return Buffer.from(JSON.stringify(SWITCH[text.toLowerCase()] ?? text));
+    return Buffer.from(JSON.stringify(SWITCH.get(text.toLowerCase()) ?? text));
   }
 }

@@ -309,9 +309,9 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   async flush(timeoutMs: number): Promise<boolean> {
     this.#removesDue = true;
     this.#schedule();
-    const deadline = Date.now() + timeoutMs;
+    const deadline = performance.now() + timeoutMs;
     while (this.#toPut.size + this.#toRemove.size > 0 || this.#committing !== undefined) {
-      const left = deadline - Date.now();
+      const left = deadline - performance.now();
       if (this.#store === undefined || left <= 0) return false;
       await new Promise<void>((resolve) => {
         const finish = () => {

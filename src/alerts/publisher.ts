@@ -277,10 +277,10 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
 
   /** Resolves when connected. Rejects with the last problem (or `BROKER_TIMEOUT`) after `timeoutMs`, or on abort. */
   async waitConnected(timeoutMs: number): Promise<void> {
-    const deadline = Date.now() + timeoutMs;
+    const deadline = performance.now() + timeoutMs;
     while (this.#state !== 'connected') {
       this.#abort?.throwIfAborted();
-      const left = deadline - Date.now();
+      const left = deadline - performance.now();
       if (left <= 0 || this.#state === 'stopped' || this.#state === 'idle')
         throw this.#lastError ?? this.#notConnected();
       await this.#nextChange(left, this.#abort);
@@ -388,7 +388,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   async #stop(): Promise<void> {
     this.#stopping = true;
     if (this.#state !== 'idle') {
-      const start = Date.now();
+      const start = performance.now();
       const limit = this.#options.stopTimeoutMs;
       const deadline = start + limit;
       const waiting = () => this.#outbox.queued + (this.#events?.waiting ?? 0) + this.#messagesInFlight;
@@ -866,7 +866,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   }
 
   #problem(error: EdgeError): void {
-    const now = Date.now();
+    const now = performance.now();
     // By message within a code, so that "wrong password" after "not available" is heard at once; bounded all the same.
     const key = error.code === 'BROKER_REFUSED' ? error.message : error.code;
     const last = this.#problems.get(key);
@@ -893,7 +893,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
 
   async #until(done: () => boolean, deadline: number): Promise<void> {
     while (!done()) {
-      const left = deadline - Date.now();
+      const left = deadline - performance.now();
       if (left <= 0) return;
       await this.#nextChange(left);
     }

@@ -43,8 +43,8 @@ export function lockState(directory: string): () => void {
   };
 }
 
-/** `PID START BOOT`, different for every process there ever was on this machine; empty for one that does not run. */
-function holder(pid: number): string {
+/** What the lock of a process that runs says: `PID START BOOT`, different for every process there ever was on this machine; empty for one that does not run. */
+export function holder(pid: number): string {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === '') return '';
   // Field 22 of proc(5); the second field is the name, in parentheses, and may hold anything.

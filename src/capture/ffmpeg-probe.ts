@@ -3,6 +3,7 @@ import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { Child } from './child.js';
 import { stoppedError } from './faults.js';
 import { type FfmpegInput, reasonOf } from './ffmpeg-input.js';
+import { MOST_PIXELS } from './frame-size.js';
 import { within } from './signals.js';
 
 export interface Probe {
@@ -79,6 +80,8 @@ export function readProbe(text: string, input: FfmpegInput): Probe {
   const { width = 0, height = 0, pix_fmt = '' } = stream;
   if (!(width > 0 && height > 0) || pix_fmt === '')
     throw unreadableError(input, 'its video stream has no known size or format');
+  if (width * height > MOST_PIXELS)
+    throw unreadableError(input, `its frames of ${width}x${height} are larger than ${MOST_PIXELS} pixels`);
   const fps = parseRate(stream.avg_frame_rate) ?? parseRate(stream.r_frame_rate);
   const frames = Number(stream.nb_frames);
   const duration = Number(parsed.format?.duration);

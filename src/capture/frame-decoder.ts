@@ -2,6 +2,7 @@ import { endianness } from 'node:os';
 import { EdgeError, EXIT } from '../types/errors.js';
 import type { FrameTelemetry } from '../types/frame.js';
 import type { Pixels } from './frame-reader.js';
+import { MOST_PIXELS } from './frame-size.js';
 import { layoutOf, type PixelLayout } from './pixel-layout.js';
 import type { CameraProfile } from './profile-schema.js';
 import { createTelemetryParser, type TelemetryParser, type TelemetryWords } from './telemetry.js';
@@ -62,6 +63,8 @@ export class FrameDecoder {
     const frameRows = profile.height ?? size?.height;
     if (width === undefined || frameRows === undefined)
       throw unfit(profile, 'width', 'it names no size, and none is given');
+    if (width * frameRows > MOST_PIXELS)
+      throw unfit(profile, 'width', `${width}x${frameRows} is more than ${MOST_PIXELS} pixels`);
     if (size !== undefined && (size.width !== width || size.height !== frameRows)) {
       const field = size.width === width ? 'height' : 'width';
       throw unfit(profile, field, `it is for ${width}x${frameRows}, the camera delivers ${size.width}x${size.height}`);

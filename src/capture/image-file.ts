@@ -3,6 +3,7 @@ import type { Metadata, SharpOptions } from 'sharp';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { inputError } from './faults.js';
 import type { Pixels } from './frame-reader.js';
+import { MOST_PIXELS } from './frame-size.js';
 
 /** Loaded with the first picture: a camera needs none, and the library takes 10 MiB. */
 async function open(input: Uint8Array | Uint16Array, options: SharpOptions) {
@@ -10,11 +11,9 @@ async function open(input: Uint8Array | Uint16Array, options: SharpOptions) {
   // One small picture at a time: libvips' own threads would take cores from the inference, and its cache would only hold memory.
   sharp.cache(false);
   sharp.concurrency(1);
-  return sharp(input, { limitInputPixels: LARGEST, ...options });
+  return sharp(input, { limitInputPixels: MOST_PIXELS, ...options });
 }
 
-/** Largest picture that is read, pixels: the largest frame of a model. A small file may unpack to any size. */
-const LARGEST = 8192 * 8192;
 const SPACES = new Set(['b-w', 'grey16', 'srgb', 'rgb', 'rgb16']);
 
 /**

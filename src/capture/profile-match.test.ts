@@ -149,7 +149,7 @@ describe('size', () => {
     });
     expect(sizeUnder(d, stored({}).profile)).toEqual({ width: 640, height: 512 });
     expect(refusal(device({ formats: [{ fourcc: 'Y16 ', sizes: [] }] }), stored({})).message).toContain(
-      'fourcc: the camera names no size for "Y16 "',
+      'fourcc: the camera names no usable size for "Y16 "',
     );
   });
 });

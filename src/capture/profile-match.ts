@@ -1,5 +1,6 @@
 import type { EdgeError } from '../types/errors.js';
 import { unfit } from './frame-decoder.js';
+import { MOST_PIXELS } from './frame-size.js';
 import { layoutOf } from './pixel-layout.js';
 import type { CameraProfile } from './profile-schema.js';
 import type { StoredProfile } from './profile-store.js';
@@ -116,7 +117,7 @@ function sizeFor(device: DeviceDescription, profile: CameraProfile): { width: nu
   }
   const { width, height } = profile;
   if (width === undefined || height === undefined) {
-    return largest(format.sizes) ?? { field: 'fourcc', why: `the camera names no size for "${profile.fourcc}"` };
+    return largest(format.sizes) ?? { field: 'fourcc', why: `the camera names no usable size for "${profile.fourcc}"` };
   }
   if (format.sizes.some((size) => offers(size, width, height))) return { width, height };
   const there = format.sizes.map(show).join(', ') || 'none';
@@ -136,11 +137,12 @@ function offers(size: DeviceSize, width: number, height: number): boolean {
   return 'width' in size ? size.height === height : steps(height, size.minHeight, size.maxHeight, size.stepHeight);
 }
 
-/** The largest; of a range, its end. */
+/** The largest of those that may be read; of a range, its end. */
 function largest(sizes: readonly DeviceSize[]): { width: number; height: number } | undefined {
   let best: { width: number; height: number } | undefined;
   for (const size of sizes) {
     const { width, height } = 'width' in size ? size : { width: size.maxWidth, height: size.maxHeight };
+    if (width * height > MOST_PIXELS) continue;
     if (best === undefined || width * height > best.width * best.height) best = { width, height };
   }
   return best;

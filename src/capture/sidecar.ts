@@ -2,18 +2,21 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { inputError } from './faults.js';
+import { MOST_PIXELS } from './frame-size.js';
 
 const fps = z.number().positive().max(1e6);
 const bits = z.number().int().min(8).max(16);
 
 // Loose: recorders add what they like (sensor, site, smallest and largest count).
-const y16Sidecar = z.looseObject({
-  width: z.number().int().min(1).max(16384),
-  height: z.number().int().min(1).max(16384),
-  frames: z.number().int().min(0).optional(),
-  fps: fps.optional(),
-  bits: bits.optional(),
-});
+const y16Sidecar = z
+  .looseObject({
+    width: z.number().int().min(1).max(16384),
+    height: z.number().int().min(1).max(16384),
+    frames: z.number().int().min(0).optional(),
+    fps: fps.optional(),
+    bits: bits.optional(),
+  })
+  .refine(({ width, height }) => width * height <= MOST_PIXELS, `width times height is more than ${MOST_PIXELS}`);
 const folderSidecar = z.looseObject({ fps: fps.optional(), bits: bits.optional() });
 
 export type Y16Sidecar = z.infer<typeof y16Sidecar>;

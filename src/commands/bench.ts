@@ -13,7 +13,7 @@ import { firstLineOf, outputOf } from '../util/programs.js';
 import { VERSION } from '../version.js';
 import { configFrom, manifestPath, numberOption, sizeOption, sourceFor, stopSignal } from './inputs.js';
 import { ProgressLine } from './progress.js';
-import { globalOptions, print, printJson, printNote, writeOutputFile } from './shared.js';
+import { globalOptions, print, printJson, printNote, usageError, writeOutputFile } from './shared.js';
 
 /** Of `--capture`, Hz. */
 const CAPTURE_FPS = 120;
@@ -77,6 +77,9 @@ export function register(program: Command): void {
 
 async function bench(options: BenchOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
+  if (options.report !== undefined && (options.alerts || options.capture))
+    throw usageError('--report is of the whole pipeline: without --alerts and --capture');
+  if (options.directory !== undefined && !options.alerts) throw usageError('--directory goes with --alerts');
   if (options.alerts) return benchAlerts(options.directory, json);
   if (options.capture) return benchCapture(options.seconds, json);
   const source = sourceFor(options.source);

@@ -148,7 +148,7 @@ async function sequences(options: EvalOptions, json: boolean): Promise<void> {
   let list: Sequence[];
   if (data === undefined) list = syntheticSequences(scene, options.synthetic ?? 1, options.seed);
   else if (still === undefined) list = await readSequences(data, options.list);
-  else list = await stillSequences(data, still, noise, options.list);
+  else list = await stillSequences(data, still, noise, options.seed, options.list);
   const progress = new ProgressLine(true);
   const report = await runSequences(list, {
     detector: detectorOptions(options),
@@ -181,6 +181,7 @@ async function subpixel(options: EvalOptions, data: string, json: boolean): Prom
   const report = await runSubpixel({
     detector: detectorOptions(options),
     backgrounds: data,
+    seed: options.seed,
     ...(options.list === undefined ? {} : { list: options.list }),
     ...thresholds(options),
     onProgress: (done, all) => progress.show(`eval: ${done}/${all} frames`),

@@ -53,21 +53,23 @@ async function health(options: HealthOptions, command: Command): Promise<void> {
 
 /** Asks until it is `ok`, and has been for `stableMs` by one and the same process, or the time is over: then the worst of the last span. */
 async function watch(directory: string, waitMs: number, stableMs: number, signal: AbortSignal): Promise<Verdict> {
-  const deadline = performance.now() + waitMs;
+  let begun: number | undefined;
   let since: number | undefined;
   let pid: number | undefined;
   for (;;) {
     const verdict = ask(directory);
     const now = performance.now();
+    // With the first answer, as `since`: what holds from then to the end has held for all of the time.
+    begun ??= now;
     if (verdict.severity !== 'ok' || verdict.health?.pid !== pid) since = undefined;
     pid = verdict.health?.pid;
     if (verdict.severity === 'ok') {
       since ??= now;
       if (now - since >= stableMs) return verdict;
     }
-    if (now >= deadline || signal.aborted)
+    if (now - begun >= waitMs || signal.aborted)
       return since === undefined ? verdict : notYet(verdict, now - since, stableMs);
-    await delay(Math.min(POLL_MS, deadline - now), undefined, { signal }).catch(() => {});
+    await delay(Math.min(POLL_MS, begun + waitMs - now), undefined, { signal }).catch(() => {});
   }
 }
 

@@ -19,6 +19,9 @@ interface RunOptions {
   loop?: true;
 }
 
+/** Options that mean nothing to a configuration file. */
+const WITH_INPUT = ['mqtt', 'device', 'camera', 'model', 'fast', 'loop'] as const;
+
 export function register(program: Command): void {
   program
     .command('run')
@@ -40,7 +43,10 @@ export function register(program: Command): void {
 async function run(options: RunOptions, command: Command): Promise<void> {
   if (options.input !== undefined && options.config !== undefined)
     throw usageError('give --config or --input, not both');
-  if (options.input === undefined && options.mqtt !== undefined) throw usageError('--mqtt goes with --input');
+  if (options.input === undefined) {
+    const lost = WITH_INPUT.find((name) => command.getOptionValueSource(name) === 'cli');
+    if (lost !== undefined) throw usageError(`--${lost} goes with --input; a configuration says it itself`);
+  }
   const config = options.input === undefined ? await fromFile(options.config) : fromOptions(options, options.input);
   const log = createLogger(config.log);
   const signal = stopSignal();

@@ -157,6 +157,31 @@ describe('building', () => {
     expect(await cache.crashes(key)).toBe(0);
   });
 
+  test("a load that this process was told to end is nobody's crash", async () => {
+    const note = path.join(dir, `${key}.loading`);
+    await cache.noteLoad(key);
+    await cache.forgetLoads();
+    expect(await readdir(dir)).not.toContain(`${key}.loading`);
+    // One crash before, of another process; then the load under way.
+    await writeFile(note, JSON.stringify({ process: '1 12345', earlier: 0 }));
+    await cache.noteLoad(key);
+    await cache.forgetLoads();
+    expect(JSON.parse(await readFile(note, 'utf8'))).toMatchObject({ earlier: 0 });
+    await writeFile(note, JSON.stringify({ process: '1 12345', earlier: 1 }));
+    await cache.forgetLoads();
+    expect(await cache.crashes(key)).toBe(2);
+    await new EngineCache(path.join(dir, 'none')).forgetLoads();
+  });
+
+  test('a lock that nobody keeps alive is no build under way', async () => {
+    const lock = await cache.lock(key);
+    expect((await cache.state()).building).toBe(1);
+    const long = new Date(Date.now() - 600_000);
+    await utimes(path.join(dir, `${key}.lock`), long, long);
+    expect((await cache.state()).building).toBe(0);
+    await lock?.release();
+  });
+
   test('where it cannot be written it says so', async () => {
     await writeFile(path.join(dir, 'file'), '');
     const blocked = new EngineCache(path.join(dir, 'file'));

@@ -219,6 +219,19 @@ export class EngineCache {
     await rm(this.noteFile(key), { force: true }).catch(() => {});
   }
 
+  /** This process ends while it loads engines because it was told to: no engine's fault. */
+  async forgetLoads(): Promise<void> {
+    const names = await readdir(this.directory).catch(() => []);
+    for (const key of names
+      .filter((name) => name.endsWith('.loading'))
+      .map((name) => name.slice(0, -'.loading'.length))) {
+      const note = await this.note(key);
+      if (note?.process !== (await thisProcess())) continue;
+      if (note.earlier === 0) await this.noteLoaded(key);
+      else await writeFile(this.noteFile(key), JSON.stringify({ ...note, earlier: note.earlier - 1 })).catch(() => {});
+    }
+  }
+
   private noteFile(key: string): string {
     return path.join(this.directory, `${key}.loading`);
   }
@@ -304,7 +317,12 @@ export class EngineCache {
       const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
       entries.push({ key, provider, library, model, kind, builtAt, buildSeconds, bytes });
     }
-    const building = names.filter((name) => name.endsWith('.lock')).length;
+    let building = 0;
+    for (const name of names.filter((n) => n.endsWith('.lock'))) {
+      // One that nobody keeps alive was left by a build that the power or a signal ended.
+      const about = await stat(path.join(this.directory, name)).catch(() => undefined);
+      if (about !== undefined && Date.now() - about.mtimeMs < LOCK_STALE_MS) building++;
+    }
     return { directory: this.directory, writable: await this.writable(), entries, building };
   }
 

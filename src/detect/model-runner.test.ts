@@ -210,6 +210,32 @@ describe('an engine that is not built yet', () => {
     expect(runner.status()).toMatchObject({ provider: 'tensorrt', refused: [] });
   });
 
+  test('that is done while the provider beside it failed does not give way to that one again', async () => {
+    const [tensorrt, cuda, cpu] = (['tensorrt', 'cuda', 'cpu'] as const).map((p) => new FakeProvider(p)) as [
+      FakeProvider,
+      FakeProvider,
+      FakeProvider,
+    ];
+    const opener = new FakeOpener({ tensorrt: ['pending', tensorrt], cuda: [cuda], cpu: [cpu] });
+    let finish = () => {};
+    opener.build = () =>
+      new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+    await create(opener).start();
+    expect(await frame()).toBe(1);
+    cuda.fails = new Error('CUDA failure 2: out of memory');
+    expect(await frame()).toBe(2);
+    // Its retry is due, and waits for the build.
+    await vi.advanceTimersByTimeAsync(5000);
+    finish();
+    await settle();
+    expect(await frame()).toBe(0);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(await frame()).toBe(0);
+    expect([tensorrt.closed, opener.asked.filter((p) => p === 'cuda').length]).toEqual([0, 1]);
+  });
+
   test('that never comes to be is given up after three builds', async () => {
     const opener = new FakeOpener({ tensorrt: ['pending'], cpu: [new FakeProvider('cpu')] });
     await create(opener).start();

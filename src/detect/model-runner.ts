@@ -30,6 +30,8 @@ export class ModelRunner {
   private building: (Omit<ProviderBuild, 'elapsedSeconds'> & { started: number }) | undefined;
   private demotions = 0;
   private attempts = 0;
+  /** Failed, and tried again while nothing better serves. */
+  private readonly failed = new Set<Provider>();
   private retryAtMs: number | undefined;
   private retryTimer: NodeJS.Timeout | undefined;
   private background: Promise<void> = Promise.resolve();
@@ -170,8 +172,17 @@ export class ModelRunner {
 
   private stage(opened: Opened | undefined): void {
     if (opened === undefined) return;
-    if (this.stopping.signal.aborted) void opened.backend.close().catch(() => {});
-    else this.staged = opened;
+    // While this one was opened or built, a better one may have come, or another one been staged that no frame has taken yet.
+    const [kept, spare] =
+      this.stopping.signal.aborted || !this.isBetter(opened.provider) ? [this.staged, opened] : [opened, this.staged];
+    this.staged = kept;
+    void spare?.backend.close().catch(() => {});
+  }
+
+  /** Than what serves, or serves from the next frame on. */
+  private isBetter(provider: Provider): boolean {
+    const now = (this.staged ?? this.serving)?.provider;
+    return now === undefined || this.wanted.indexOf(provider) < this.wanted.indexOf(now);
   }
 
   private refuse(provider: Provider, error: unknown): void {
@@ -185,7 +196,7 @@ export class ModelRunner {
   private async buildBehind(pending: readonly Pending[]): Promise<void> {
     const opened = await this.buildBest(pending);
     if (opened !== undefined) this.stage(opened);
-    else if (!this.stopping.signal.aborted) this.scheduleRetry(pending[0]!.provider);
+    else if (!this.stopping.signal.aborted) this.scheduleRetry([pending[0]!.provider]);
   }
 
   /** Builds and opens the first that can be, in their order. */
@@ -286,32 +297,40 @@ export class ModelRunner {
     this.refusals.set(failed, { provider: failed, code, reason, ...(hint && { hint }), atMs: Date.now() });
     this.demotions++;
     if (stable) this.attempts = 0;
-    this.scheduleRetry(failed);
+    this.scheduleRetry([failed]);
     this.tell({ kind: 'demoted', provider: failed, message: reason, code, ...(hint && { hint }) });
     this.serve(next);
     return true;
   }
 
-  private scheduleRetry(provider: Provider): void {
+  private scheduleRetry(providers: readonly Provider[]): void {
     const { retryMinMs, retryMaxMs, random = Math.random } = this.options;
+    for (const provider of providers) this.failed.add(provider);
     const delay = backoffMs(this.attempts++, retryMinMs, retryMaxMs, random);
     this.retryAtMs = Date.now() + delay;
     clearTimeout(this.retryTimer);
     this.retryTimer = setTimeout(() => {
       this.retryAtMs = undefined;
-      this.inBackground(() => this.retry(provider));
+      this.inBackground(() => this.retry());
     }, delay);
   }
 
-  private async retry(provider: Provider): Promise<void> {
-    try {
-      const opened = await this.opener.open(provider);
-      this.stage('pending' in opened ? await this.build(opened) : opened);
-    } catch (error) {
-      if (this.stopping.signal.aborted) return;
-      this.refuse(provider, error);
-      this.scheduleRetry(provider);
+  /** The best first; what is worse than one that serves meanwhile is opened when that one fails. */
+  private async retry(): Promise<void> {
+    const again: Provider[] = [];
+    for (const provider of this.wanted.filter((p) => this.failed.has(p))) {
+      this.failed.delete(provider);
+      if (!this.isBetter(provider)) continue;
+      try {
+        const opened = await this.opener.open(provider);
+        this.stage('pending' in opened ? await this.build(opened) : opened);
+      } catch (error) {
+        if (this.stopping.signal.aborted) return;
+        this.refuse(provider, error);
+        again.push(provider);
+      }
     }
+    if (again.length > 0) this.scheduleRetry(again);
   }
 
   /** One after the other; `close` waits for it. */

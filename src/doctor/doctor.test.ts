@@ -170,6 +170,26 @@ describe('providers', () => {
     const board = await readBoard(boardOf(name));
     return checkProviders({ config, board, signal: new AbortController().signal }, size, async () => outcomes);
   };
+  test('where one is required no other one is looked at, and the camera waits without it', async () => {
+    const board = await readBoard(boardOf('pc-x86'));
+    const cameras = [{ id: 'a', source: { kind: 'synthetic' as const } }];
+    const required = configFrom({ device: { id: 'd' }, cameras, runtime: { providers: ['cpu'], require: 'tensorrt' } });
+    const asked: unknown[] = [];
+    const look = (outcome: Awaited<ReturnType<TryProviders>>[number]) =>
+      checkProviders({ config: required, board, signal: new AbortController().signal }, size, async (runtime) => {
+        asked.push(runtime.providers);
+        return [outcome];
+      });
+    expect(await look(trt)).toMatchObject([
+      { code: 'PROVIDER_UNAVAILABLE' },
+      { severity: 'error', code: 'PROVIDER_REQUIRED', message: expect.stringContaining('asks for tensorrt') },
+    ]);
+    expect(await look({ provider: 'tensorrt', outcome: 'unbuilt' })).toMatchObject([
+      { severity: 'info', code: 'ENGINE_UNBUILT', fix: expect.stringContaining('serves nothing meanwhile') },
+    ]);
+    expect(await look({ ...cpu, provider: 'tensorrt' })).toMatchObject([{ severity: 'ok' }]);
+    expect(asked).toEqual([['tensorrt'], ['tensorrt'], ['tensorrt']]);
+  });
   test('on a PC a missing GPU is worth a note, on a Jetson a warning', async () => {
     expect(await check('pc-x86', [trt, cpu])).toMatchObject([
       {

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { naturalSort } from '../capture/image-recording.js';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import type { Point } from './matching.js';
 
@@ -37,7 +38,8 @@ export async function listImages(
   list?: string,
 ): Promise<{ name: string; listed: string; path: string }[]> {
   const folder = await imageFolder(dir);
-  const files = (await readdir(folder)).filter((f) => /\.(png|tiff?)$/i.test(f)).sort();
+  // As a recording plays them: pictures in order are a sequence too.
+  const files = naturalSort((await readdir(folder)).filter((f) => /\.(png|tiff?)$/i.test(f) && !f.startsWith('.')));
   const byName = new Map<string, string>();
   for (const file of files) byName.set(file, file).set(file.replace(/\.[^.]+$/, ''), file);
   const wanted = list === undefined ? files : lines(await readText(list));

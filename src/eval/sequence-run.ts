@@ -119,11 +119,17 @@ export function syntheticSequences(
 }
 
 /** Each picture of a folder as a steady camera would see it, `frames` times with fresh noise (standard deviation, counts of the picture). Without targets. */
-export async function stillSequences(dir: string, frames: number, noise: number, list?: string): Promise<Sequence[]> {
+export async function stillSequences(
+  dir: string,
+  frames: number,
+  noise: number,
+  firstSeed: number,
+  list?: string,
+): Promise<Sequence[]> {
   const images = await listImages(dir, list);
   return images.map(({ name, path: file }, i) => ({
     name,
-    open: () => new StillSource({ path: file, frames, noise, seed: i + 1 }),
+    open: () => new StillSource({ path: file, frames, noise, seed: firstSeed + i }),
     truth: () => [],
   }));
 }
@@ -137,7 +143,8 @@ export async function stillSequences(dir: string, frames: number, noise: number,
 export async function readSequences(dir: string, list?: string): Promise<Sequence[]> {
   const boxes = await readBoxes(path.join(dir, 'boxes.json'));
   if (boxes === undefined) {
-    const images = await readDataset(dir, list);
+    if (list !== undefined) throw invalid(`${dir} holds pictures in order, one sequence: a list names videos`);
+    const images = await readDataset(dir);
     const truth = (frame: number) => (images[frame]?.truth ?? []).map((p, id) => ({ ...p, id }));
     const folder = path.dirname(images[0]!.path);
     return [

@@ -48,6 +48,8 @@ export class CameraReporter {
   /** As of the last frame; undefined: not watched. */
   private sensor: FrameSensor | undefined;
   private profile = DEFAULT_PROFILE;
+  /** What a command set; null: nothing since the profile came into force. */
+  private commanded: number | null = null;
   private snapshotAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -73,17 +75,19 @@ export class CameraReporter {
 
   /**
    * The configuration changed; what its sections `alerts`, `outbox` and the camera's zones, mount and intrinsics say holds from the next
-   * frame on. A profile in force stays so while there is one of that name.
+   * frame on. A profile in force stays so while there is one of that name, and a threshold that a command set stays. Returns the
+   * profile in force.
    */
-  reconfigure(config: EdgeConfig, camera: CameraConfig): void {
+  reconfigure(config: EdgeConfig, camera: CameraConfig): string {
     const before = this.profile;
     this.config = config;
     this.engine.reconfigure(eventRules(config, camera));
     const profile = this.profileNamed(before);
     if (profile === undefined) this.profile = DEFAULT_PROFILE;
     else this.engine.configure(profileRules(config, profile));
-    if (before !== DEFAULT_PROFILE) void this.supervisor.setThreshold(profile?.threshold ?? null);
+    if (before !== DEFAULT_PROFILE) void this.supervisor.setThreshold(this.commanded ?? profile?.threshold ?? null);
     this.state();
+    return this.profile;
   }
 
   get enabled(): boolean {
@@ -139,6 +143,7 @@ export class CameraReporter {
   /** Null: as the profile in force, else the configuration, says. Resolves with what is in force then; undefined: not running. */
   async setThreshold(value: number | null): Promise<number | undefined> {
     if (!this.supervisor.running) return undefined;
+    this.commanded = value;
     return this.supervisor.setThreshold(value ?? this.profileNamed(this.profile)?.threshold ?? null);
   }
 
@@ -156,6 +161,7 @@ export class CameraReporter {
     if (inForce === undefined) return { ok: false, error: NOT_RUNNING };
     this.engine.configure(profileRules(this.config, profile));
     this.profile = name;
+    this.commanded = null;
     this.state();
     return { ok: true, value: name };
   }

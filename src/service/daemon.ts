@@ -13,6 +13,7 @@ import { MqttPublisher } from '../alerts/publisher.js';
 import { type CommandName, statsMessage, statusMessage, type Topics, topics } from '../alerts/schema.js';
 import { ConfigInvalidError, formatIssue } from '../config/issue.js';
 import type { CameraConfig, EdgeConfig } from '../config/schema.js';
+import { EngineCache, engineDirectory } from '../detect/engine-cache.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { type EdgeError, fromPlainError, toPlainError } from '../types/errors.js';
@@ -249,7 +250,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         ...(threshold !== undefined && { threshold }),
         ...(chipSide !== undefined && { chipSide }),
       });
-      reporter.reconfigure(config, camera);
+      this.commands?.tell('profile', camera.id, reporter.reconfigure(config, camera));
     }
   }
 
@@ -410,7 +411,10 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.health?.remove();
     // On a busy machine a thread may end a little late, while the links were stopped.
     const hung = outcomes.includes('hung') && this.cameras.some((camera) => camera.alive);
-    if (hung) this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
+    if (hung) {
+      this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
+      await new EngineCache(engineDirectory(this.config.runtime.cacheDirectory)).forgetLoads();
+    }
     return hung ? 'hung' : 'stopped';
   }
 

@@ -99,6 +99,13 @@ describe('HealthFile', () => {
     expect(problems.map((e) => e.code)).toEqual(['HEALTH_NOT_WRITTEN', 'HEALTH_NOT_WRITTEN']);
   });
 
+  it('one that cannot be taken away keeps nothing from stopping', () => {
+    const noFolder = join(dir, 'file');
+    writeFileSync(noFolder, '');
+    const file = new HealthFile(noFolder, (error) => problems.push(error));
+    expect(() => file.remove()).not.toThrow();
+  });
+
   it.each(['', '{', '[]', 'null', '{"version":2,"cameras":[]}', '{"version":1}', 'x'.repeat(70_000)])(
     'what is none is not read: %.30s',
     (text) => {

@@ -74,6 +74,16 @@ test('the rest needs a restart and stays as it was', () => {
   expect(plan.config).toEqual({ ...parse(), log: { level: 'warn' } });
 });
 
+test('a dot in the id of a camera is no step of its path', () => {
+  const cameras = (id: string, more: object) => parse({ cameras: [camera({ id, ...more })] });
+  const live = planReload(cameras('roof.north', {}), cameras('roof.north', { detector: { threshold: 0.7 } }));
+  expect(live).toMatchObject({ applied: ['cameras.roof.north.detector.threshold'], restart: [] });
+  expect(live.config.cameras[0]?.detector?.threshold).toBe(0.7);
+  const other = { source: { kind: 'synthetic', seed: 9 } };
+  const { applied, restart } = planReload(cameras('roof.detector', {}), cameras('roof.detector', other));
+  expect({ applied, restart }).toEqual({ applied: [], restart: ['cameras.roof.detector.source.seed'] });
+});
+
 test('the configurations given are not changed', () => {
   const [before, after] = [parse(), parse({ detector: { threshold: 0.9 } })];
   const plan = planReload(before, after);

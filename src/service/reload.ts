@@ -18,8 +18,8 @@ const LIVE: readonly RegExp[] = [
   /^detector\.threshold$/,
   /^alerts\./,
   /^outbox\.(eventLifeSeconds|updateLifeSeconds)$/,
-  /^cameras\.[^.]+\.(zones|intrinsics|mount|detector)(\.|$)/,
 ];
+const LIVE_OF_CAMERA: ReadonlySet<string | undefined> = new Set(['zones', 'intrinsics', 'mount', 'detector']);
 
 type Tree = Record<string, unknown>;
 
@@ -30,13 +30,18 @@ export function planReload(before: EdgeConfig, after: EdgeConfig): ReloadPlan {
   const restart: string[] = [];
   for (const path of changes(old, wanted, [])) {
     const name = path.join('.');
-    if (LIVE.some((pattern) => pattern.test(name))) {
+    if (isLive(path, name)) {
       copy(wanted, old, path);
       applied.push(name);
     } else restart.push(name);
   }
   const cameras = before.cameras.map(({ id }) => (old.cameras as Tree)[id]);
   return { config: { ...old, cameras } as unknown as EdgeConfig, applied, restart };
+}
+
+/** By its parts where a camera's id comes in, which may hold dots. */
+function isLive(path: readonly string[], name: string): boolean {
+  return path[0] === 'cameras' ? LIVE_OF_CAMERA.has(path[2]) : LIVE.some((pattern) => pattern.test(name));
 }
 
 /** A copy with the cameras by their ids, which are unique. */

@@ -85,7 +85,10 @@ test('asked for pictures and a threshold, a worker that dies leaves no one waiti
   await once(s, 'state');
   const restart = once(s, 'restart');
   const picture = { maxSide: 64, bits: 8, maxBytes: 1000 } as const;
-  const answers = await Promise.all([s.snapshot(picture), s.snapshot(picture), s.setThreshold(0.4)]);
+  const asked = s.snapshot(picture);
+  // Who asks before the next frame came waits for the same picture.
+  expect(s.snapshot(picture)).toBe(asked);
+  const answers = await Promise.all([asked, s.snapshot(picture), s.setThreshold(0.4)]);
   expect(answers).toEqual([undefined, undefined, undefined]);
   await restart;
   // While there is no worker, at once.

@@ -85,7 +85,14 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   private wantedThreshold: number | null | undefined;
   private requests = 0;
   private readonly waiting = new Map<number, (value: number | undefined) => void>();
-  private readonly waitingPictures = new Map<number, (picture: FramePicture | null | undefined) => void>();
+  /** Of the next frame. One at a time: a camera may be away for days, and whoever asks meanwhile waits for the same frame. */
+  private picture:
+    | {
+        request: number;
+        promise: Promise<FramePicture | null | undefined>;
+        resolve(picture: FramePicture | null | undefined): void;
+      }
+    | undefined;
   private readyAt = Number.POSITIVE_INFINITY;
   /** When the worker was last heard of, gave a frame, told that it is ready; ms of the performance clock. */
   private heardAt = 0;
@@ -213,11 +220,16 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   /** Asks the worker for its next frame. Null: it does not fit; undefined: the worker died, or there is none. */
   snapshot(options: FramePictureOptions): Promise<FramePicture | null | undefined> {
     if (this.worker === undefined) return Promise.resolve(undefined);
-    const request = ++this.requests;
-    return new Promise((resolve) => {
-      this.waitingPictures.set(request, resolve);
+    if (this.picture === undefined) {
+      const request = ++this.requests;
+      let resolve = (_: FramePicture | null | undefined): void => {};
+      const promise = new Promise<FramePicture | null | undefined>((answer) => {
+        resolve = answer;
+      });
+      this.picture = { request, promise, resolve };
       this.ask({ type: 'snapshot', options, request });
-    });
+    }
+    return this.picture.promise;
   }
 
   /** Asks the worker to stop and waits. `hung`: it did not; only ending the process ends it. */
@@ -237,6 +249,11 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
       });
       this.ask({ type: 'stop' });
     });
+  }
+
+  private answerPicture(picture: FramePicture | null | undefined): void {
+    this.picture?.resolve(picture);
+    this.picture = undefined;
   }
 
   private ask(request: WorkerRequest): void {
@@ -262,8 +279,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           this.emit('state');
           break;
         case 'snapshot':
-          this.waitingPictures.get(event.request)?.(event.picture);
-          this.waitingPictures.delete(event.request);
+          if (this.picture?.request === event.request) this.answerPicture(event.picture);
           break;
         case 'model':
           this.proven = true;
@@ -335,8 +351,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
       this.ready = false;
       giveMemoryBack();
       for (const answer of [...this.waiting.values()]) answer(undefined);
-      for (const answer of this.waitingPictures.values()) answer(undefined);
-      this.waitingPictures.clear();
+      this.answerPicture(undefined);
       this.capture = undefined;
       this.runtime = undefined;
       this.past = sum(this.past, this.current);

@@ -496,6 +496,16 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
       expect(tracker.counters()).toMatchObject({ tentativeStarted: 1, confirmed: 1 });
     });
 
+    test('takes the place of a tentative track where there is no other, whatever its score', () => {
+      const { tracker, update } = make({ ...threshold, maxTracks: 2 });
+      const noise = (k: number) => [detection(100, 100, { score: 0.4 }), detection(300 + k, 300, { score: 0.4 })];
+      update(noise(0));
+      expect(update(noise(1), [detection(500, 400, { score: 0.02 })]).started).toMatchObject([
+        { state: 'confirmed', x: 500 },
+      ]);
+      expect(tracker.counters()).toMatchObject({ displaced: 1, refused: 0 });
+    });
+
     test('is no second track beside the one that has a detection', () => {
       const { tracker, update } = make(threshold);
       for (let k = 0; k < 10; k++) update([detection(100 + k, 100)], [detection(100.4 + k, 100.3, { score: 0.9 })]);

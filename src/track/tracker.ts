@@ -643,7 +643,9 @@ export class Tracker {
       return undefined;
     }
     const place = this.placeOf(x, y);
-    if (this.live.length >= maxTracks && !this.makeRoom(place === null ? detection.score : 0, update)) {
+    // What the search is sure of is a target whatever its score in one frame.
+    const worth = place !== null ? 0 : motion !== undefined ? Number.POSITIVE_INFINITY : detection.score;
+    if (this.live.length >= maxTracks && !this.makeRoom(worth, update)) {
       this.counts.refused++;
       return undefined;
     }
@@ -683,7 +685,7 @@ export class Tracker {
   }
 
   /**
-   * Gives up the least valuable track for a new one with `score`: a tentative one with a lower score, else one on clutter. Others
+   * Gives up the least valuable track for a new one worth `score`: a tentative one with a lower score, else one on clutter. Others
    * stay: a target that was confirmed is worth more than what may be noise.
    */
   private makeRoom(score: number, update: TrackUpdate): boolean {

@@ -97,6 +97,17 @@ test('captures one after the other, as the examples chain them, then toRGB', asy
   expect(rgb[2]).toBeCloseTo(close(y0 + 1.772 * (u - 128)), -0.5);
 });
 
+test('a frame that was captured stays what it is over stop and start', async () => {
+  const { cam } = camera();
+  cam.start();
+  expect(await new Promise((resolve) => cam.capture(resolve))).toBe(true);
+  const before = cam.frameRaw();
+  await new Promise<void>((resolve) => cam.stop(() => resolve()));
+  cam.start();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(cam.frameRaw()).toEqual(before);
+});
+
 test('another size after stop', async () => {
   const { cam } = camera();
   cam.start();

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
+import { holder } from '../../alerts/state-lock.js';
 import { errno } from '../../types/errors.js';
 import type { DoctorContext } from '../context.js';
 import { error, type Finding, info, ok, warning } from '../finding.js';
@@ -106,11 +107,10 @@ async function removeEmpty(directory: string, uppermost: string): Promise<void> 
 }
 
 async function checkLock(directory: string): Promise<Finding[]> {
-  const pid = Number((await readFile(path.join(directory, 'outbox', 'lock'), 'utf8').catch(() => '')).split(' ')[0]);
-  if (!(pid > 0)) return [];
-  const runs = await stat(`/proc/${pid}`).then(
-    () => true,
-    () => false,
-  );
-  return runs ? [info('daemon', 'DAEMON_RUNS', `an irst-edge uses the state directory (process ${pid})`, { pid })] : [];
+  const lock = await readFile(path.join(directory, 'outbox', 'lock'), 'utf8').catch(() => '');
+  const pid = Number(lock.split(' ')[0]);
+  // A process id alone may be another program's by now.
+  return pid > 0 && holder(pid) === lock
+    ? [info('daemon', 'DAEMON_RUNS', `an irst-edge uses the state directory (process ${pid})`, { pid })]
+    : [];
 }

@@ -23,13 +23,16 @@ export async function checkProviders(
   tryAll: TryProviders = tryProviders,
 ): Promise<Finding[]> {
   const manifestPath = config.detector.model ?? BUNDLED_MANIFEST;
+  const runtime = runtimeOptions(config);
+  // The daemon looks at no other one then.
+  const required = runtime.require;
   let outcomes: ProviderOutcome[];
   try {
     const publicKey = config.security.modelPublicKey;
     const manifest = await readManifest(manifestPath, publicKey);
     const { precision, blocked, threads } = config.detector;
     outcomes = await tryAll(
-      runtimeOptions(config),
+      { ...runtime, ...(required !== undefined && { providers: [required] }) },
       { manifestPath, ...(publicKey !== undefined && { publicKey }), manifest, precision, blocked, threads, ...size },
       { build, signal },
     );
@@ -37,8 +40,19 @@ export async function checkProviders(
     return [fromError(CHECK, cause)];
   }
   const serving = outcomes.find(({ outcome }) => outcome === 'proved');
-  const findings = outcomes.map((outcome) => finding(outcome, outcome === serving, board.jetson));
-  if (serving === undefined) {
+  const findings = outcomes.map((outcome) =>
+    finding(outcome, outcome === serving, board.jetson, required !== undefined),
+  );
+  if (serving === undefined && required !== undefined && outcomes[0]?.outcome === 'refused') {
+    findings.push(
+      error(
+        CHECK,
+        'PROVIDER_REQUIRED',
+        `runtime.require asks for ${required}, which does not work here: the camera waits for it`,
+        'see the reason above; without runtime.require the next provider would serve',
+      ),
+    );
+  } else if (serving === undefined && required === undefined) {
     findings.push(
       error(
         CHECK,
@@ -51,7 +65,7 @@ export async function checkProviders(
   return findings;
 }
 
-function finding(outcome: ProviderOutcome, serves: boolean, jetson: boolean): Finding {
+function finding(outcome: ProviderOutcome, serves: boolean, jetson: boolean, required: boolean): Finding {
   const { provider, library, precision, block, blockedRefused, latencyMs, heatError, peakErrorPx, code, reason, hint } =
     outcome;
   const data = { ...outcome };
@@ -71,7 +85,7 @@ function finding(outcome: ProviderOutcome, serves: boolean, jetson: boolean): Fi
         'ENGINE_UNBUILT',
         `${provider}: ${reason ?? 'its engine is not built yet'}`,
         data,
-        'the daemon builds it at its first start and serves on the CPU meanwhile; irst-edge doctor --build builds it now',
+        `the daemon builds it at its first start and serves ${required ? 'nothing' : 'on the CPU'} meanwhile; irst-edge doctor --build builds it now`,
       );
     case 'refused': {
       const line = reason?.startsWith(`${provider}:`) ? reason : `${provider}: ${reason}`;
