@@ -355,7 +355,8 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   #deadline(record: OutboxRecord): number {
     const { now, monotonic, maxAgeMs } = this.#options;
     const lifetime = Math.min(record.expiresAtMs - record.createdAtMs, maxAgeMs);
-    const left = Math.min(record.createdAtMs + lifetime - now(), lifetime);
+    // Read back after a power cut, a record from before the clock was set would be decades old: better late than lost.
+    const left = record.undated === true ? lifetime : Math.min(record.createdAtMs + lifetime - now(), lifetime);
     return monotonic() + left;
   }
 

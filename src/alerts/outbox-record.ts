@@ -16,6 +16,8 @@ export interface OutboxRecord {
   createdAtMs: number;
   /** Wall clock, ms since 1970; not sent any more after it. */
   expiresAtMs: number;
+  /** The wall clock was known not to be set: between two runs of the program it says nothing of the record's age. */
+  undated?: true;
 }
 
 /** Version of a stored record, its first byte. Another one is not read. */

@@ -54,7 +54,12 @@ export function register(program: Command): void {
       numberOption(1, 1000, true),
     )
     .option('--snr <ratio>', 'with --synthetic: contrast of the targets over the noise', numberOption(0.1, 1000), 4)
-    .option('--seed <n>', 'with --synthetic: seed of the first scene', numberOption(0, 2 ** 31, true), 1)
+    .option(
+      '--seed <n>',
+      'of the first synthetic scene, of the noise of still pictures, of injected targets',
+      numberOption(0, 2 ** 31, true),
+      1,
+    )
     .option(
       '--empty <n>',
       'with --synthetic: frames before the targets appear, 300 more follow',

@@ -263,6 +263,7 @@ export class CameraReporter {
         payload: Buffer.from(JSON.stringify(event)),
         createdAtMs: now,
         expiresAtMs: now + (event.type === 'update' ? updateLifeSeconds : eventLifeSeconds) * 1000,
+        ...(this.clock.state.synchronised === false && { undated: true }),
       });
       for (const { topic, payload, contentType } of this.outputs.event(event)) {
         this.publisher.publishMessage(topic, payload, contentType);

@@ -78,6 +78,10 @@ describe('irst-edge', () => {
     [['config', 'check', '--prnt'], "unknown option '--prnt' (Did you mean --print?)", 'irst-edge config check --help'],
     [['config', 'check', 'a', 'b'], 'too many arguments', 'irst-edge config check --help'],
     [['config', 'schema', '--write'], "option '--write <dir>' argument missing", 'irst-edge config schema --help'],
+    [['run', '-c', 'x.yaml', '--model', 'm.json'], '--model goes with --input', ''],
+    [['run', '--loop'], '--loop goes with --input', ''],
+    [['bench', '--alerts', '--report', 'out'], '--report is of the whole pipeline', ''],
+    [['bench', '--directory', 'out'], '--directory goes with --alerts', ''],
     [['config', 'schema', 'other'], "no schema 'other'", 'there are: config, '],
   ])('refuses %j with 64', async (args, message, hint) => {
     const { code, out, err } = await run(args);

@@ -174,6 +174,26 @@ describe('the store of events', () => {
     expect(balanced(late)).toMatchObject({ recovered: 300, waiting: 0, dropped: { expired: 300 } });
   });
 
+  it('keeps what was raised before the clock was set, over a start after it', async () => {
+    const directory = await mkdtemp(join(dir, 'undated-'));
+    const years = 30 * 365 * 86_400_000;
+    const then = () => Date.now() - years;
+    const { box } = outbox(directory, { now: then });
+    await box.start();
+    const old = { createdAtMs: then(), expiresAtMs: then() + 3_600_000 };
+    box.offer(record('undated', 'new', { ...old, undated: true }));
+    box.offer(record('dated', 'new', old));
+    await until('written', () => box.counters().store.written === 2);
+    await box.stop();
+
+    const { box: next } = outbox(directory);
+    await next.start();
+    next.online();
+    expect(all(next)).toEqual(['undated new']);
+    expect(balanced(next)).toMatchObject({ recovered: 2, dropped: { expired: 1 } });
+    await next.stop();
+  });
+
   // What each does to a process that reads it, seen with lmdb 3.5.6: SIGBUS, SIGBUS, SIGABRT, SIGSEGV, SIGSEGV, an error.
   it.each<[string, (file: string) => Promise<void>]>([
     ['cut short to its first pages', (file) => truncate(file, 8_192)],
