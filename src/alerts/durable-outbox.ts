@@ -203,7 +203,10 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   offer(record: OutboxRecord): boolean {
     this.#accepted[record.kind] += 1;
     if (this.#state === 'stopping' || this.#state === 'stopped') return this.#refuse('shutdown');
-    if (record.payload.length > this.#options.maxMessageBytes) return this.#refuse('oversized');
+    if (record.payload.length > this.#options.maxMessageBytes) {
+      if (record.kind === 'new') this.#queue.giveUp(record.id, 'oversized');
+      return this.#refuse('oversized');
+    }
     const deadline = this.#deadline(record);
     if (deadline <= this.#options.monotonic()) return this.#refuse('expired');
     const durable = this.#store !== undefined && record.kind !== 'update';

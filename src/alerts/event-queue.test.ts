@@ -117,6 +117,18 @@ describe('EventQueue', () => {
     expect(drain()).toEqual(['c new', 'e new']);
   });
 
+  it('lets nothing in of an event whose beginning was given up, but of one whose beginning was sent', () => {
+    const { q, add, drain } = queue({ maxCount: 2 });
+    add(record('sent', 'new', 0));
+    expect(drain()).toEqual(['sent new']);
+    for (const id of ['a', 'b', 'c']) add(record(id, 'new', 1));
+    expect([add(record('a', 'update', 1)), add(record('a', 'end', 1))]).toEqual(['overflow', 'overflow']);
+    q.giveUp('d', 'oversized');
+    expect(add(record('d', 'end', 2))).toBe('oversized');
+    expect(typeof add(record('sent', 'end', 2))).toBe('object');
+    expect(drain()).toEqual(['sent end', 'c new']);
+  });
+
   it('is bounded in bytes, and never drops what is in flight', () => {
     const { q, add, gone } = queue({ maxBytes: 2_600 });
     add(record('a', 'new', 0, { payload: Buffer.alloc(1_000) }));

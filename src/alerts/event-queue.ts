@@ -75,6 +75,8 @@ export class EventQueue {
   readonly #inFlight = new Set<EventItem>();
   readonly #heldTopics = new Set<string>();
   readonly #ended = new Set<string>();
+  /** Events whose `new` was given up, and why: what comes of them later would be of an event that nobody knows. */
+  readonly #lost = new Map<string, EventDropReason>();
   #count = 0;
   #bytes = 0;
   #order = 0;
@@ -131,7 +133,11 @@ export class EventQueue {
     record: OutboxRecord,
     options: { ready: boolean; live: boolean; deadline: number; recovered?: boolean },
   ): EventItem | EventDropReason {
-    if (record.kind !== 'new' && this.#ended.has(record.id)) return 'after_end';
+    if (record.kind !== 'new') {
+      if (this.#ended.has(record.id)) return 'after_end';
+      const lost = this.#lost.get(record.id);
+      if (lost !== undefined) return lost;
+    }
     let group = this.#groups.get(record.id);
     if (group?.items.some((i) => i.record.kind === 'end') || group?.inFlight?.record.kind === 'end') {
       if (record.kind !== 'new') return record.kind === 'end' ? 'duplicate' : 'after_end';
@@ -300,6 +306,16 @@ export class EventQueue {
     this.#bytes = 0;
   }
 
+  /** The `new` of an event does not get through, so its later messages are not let in. */
+  giveUp(id: string, why: EventDropReason): void {
+    this.#lost.delete(id);
+    this.#lost.set(id, why);
+    for (const oldest of this.#lost.keys()) {
+      if (this.#lost.size <= MAX_ENDED) break;
+      this.#lost.delete(oldest);
+    }
+  }
+
   /** Everything that waits or is in flight, in no order. */
   *all(): Generator<EventItem> {
     yield* this.#inFlight;
@@ -323,9 +339,11 @@ export class EventQueue {
   #leave(group: Group, item: EventItem, why: EventDropReason | 'sent' | 'coalesced'): void {
     this.#count -= 1;
     this.#bytes -= item.bytes;
-    if (item.record.kind === 'end') {
-      this.#ended.delete(item.record.id);
-      this.#ended.add(item.record.id);
+    const { id, kind } = item.record;
+    if (kind === 'new' && why !== 'sent' && why !== 'coalesced') this.giveUp(id, why);
+    if (kind === 'end') {
+      this.#ended.delete(id);
+      this.#ended.add(id);
       for (const oldest of this.#ended) {
         if (this.#ended.size <= MAX_ENDED) break;
         this.#ended.delete(oldest);

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ConfigInvalidError } from '../config/issue.js';
@@ -19,7 +19,11 @@ export function sourceFor(input: string): EdgeConfigInput['cameras'][number]['so
   if (input === 'synthetic') return { kind: 'synthetic' };
   if (input.startsWith('v4l2:')) return { kind: 'v4l2', device: input.slice('v4l2:'.length) };
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(input)) return { kind: 'ffmpeg', input };
-  const recording = /\.(y16|png|tiff?)$/i.test(input) || !/\.[a-z0-9]{2,5}$/i.test(input) || !existsSync(input);
+  const recording =
+    /\.(y16|png|tiff?)$/i.test(input) ||
+    !/\.[a-z0-9]{2,5}$/i.test(input) ||
+    // Not there, or a folder whose name has a dot.
+    statSync(input, { throwIfNoEntry: false })?.isFile() !== true;
   return recording ? { kind: 'recording', path: path.resolve(input) } : { kind: 'ffmpeg', input: path.resolve(input) };
 }
 

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Outputs } from '../alerts/outputs.js';
 import type { MqttPublisher } from '../alerts/publisher.js';
 import { topics } from '../alerts/schema.js';
@@ -59,4 +59,25 @@ test('a profile that came into force later wins over the threshold of a command;
   expect(states.at(-1)).toMatchObject({ profile: 'default' });
   // The configuration itself is in force: its threshold is the worker's to know.
   expect(reload({})).toEqual({ profile: 'default', asked: [] });
+});
+
+test('a camera that is away for longer than a loose plug ends what is open', () => {
+  vi.useFakeTimers();
+  try {
+    const { reporter } = make();
+    const ended: string[] = [];
+    vi.spyOn(reporter, 'close').mockImplementation((reason) => ended.push(reason));
+    for (const to of ['opening', 'streaming', 'lost', 'back-off', 'opening'] as const) reporter.captured(to);
+    vi.advanceTimersByTime(4_000);
+    reporter.captured('streaming');
+    vi.advanceTimersByTime(60_000);
+    expect(ended).toEqual([]);
+    for (const to of ['stalled', 'lost', 'back-off'] as const) reporter.captured(to);
+    vi.advanceTimersByTime(4_000);
+    reporter.captured('opening');
+    vi.advanceTimersByTime(60_000);
+    expect(ended).toEqual(['reset']);
+  } finally {
+    vi.useRealTimers();
+  }
 });

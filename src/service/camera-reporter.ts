@@ -33,6 +33,9 @@ const STAGE_SAMPLES = 4096;
 /** Largest PNG of a snapshot, bytes: with base64 it stays well below what the publisher takes. */
 const SNAPSHOT_MAX_BYTES = 128 * 1024;
 
+/** A camera that comes back sooner finds its events open: a loose plug is not the end of a target. */
+const AWAY_MS = 5_000;
+
 /** The profile that is the configuration itself. */
 export const DEFAULT_PROFILE = 'default';
 export const NOT_RUNNING = 'the camera is not running';
@@ -51,6 +54,7 @@ export class CameraReporter {
   /** What a command set; null: nothing since the profile came into force. */
   private commanded: number | null = null;
   private snapshotAt = Number.NEGATIVE_INFINITY;
+  private away: NodeJS.Timeout | undefined;
 
   constructor(
     private config: EdgeConfig,
@@ -184,12 +188,20 @@ export class CameraReporter {
     return this.config.alerts.profiles?.find((p) => p.name === name);
   }
 
+  /** What the camera does. Where no frame comes any more, none says that a target is gone: after some time its event ends all the same. */
+  captured(to: CaptureTransition['to']): void {
+    if (to === 'streaming') {
+      clearTimeout(this.away);
+      this.away = undefined;
+    } else this.away ??= setTimeout(() => this.close('reset'), AWAY_MS).unref();
+  }
+
   setEnabled(enabled: boolean): void {
     this.send(this.engine.setEnabled(enabled));
     this.state();
   }
 
-  /** Ends what is open: the worker starts anew, or the program stops. */
+  /** Ends what is open: the worker starts anew, the camera is away, or the program stops. */
   close(reason: 'stopped' | 'reset'): void {
     this.send(this.engine.close(reason));
   }

@@ -438,6 +438,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     });
     let waiting: { code: string | undefined; until: number } | undefined;
     camera.on('capture', ({ from, to, reason, code, hint }) => {
+      reporter.captured(to);
       const well = code === undefined;
       const now = performance.now();
       // A camera that is waited for says so once, and again after some time; the attempts themselves are for who looks closely.

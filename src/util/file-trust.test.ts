@@ -51,6 +51,22 @@ describe('distrust', () => {
     expect(await distrust(link)).toEqual({ at: target, why: 'everyone may write to it' });
   });
 
+  it('looks at the folder of a link, and at linked folders', async () => {
+    const outer = join(folder, 'loose');
+    mkdirSync(outer);
+    const target = file('good');
+    symlinkSync(target, join(outer, 'link'));
+    symlinkSync('loose', join(folder, 'alias'));
+    symlinkSync('../good', join(outer, 'relative'));
+    for (const name of ['loose/link', 'alias/link', 'loose/relative'])
+      expect(await distrust(join(folder, name))).toBeUndefined();
+    chmodSync(outer, 0o777);
+    for (const name of ['loose/link', 'alias/link', 'loose/relative'])
+      expect(await distrust(join(folder, name))).toEqual({ at: outer, why: 'everyone may write to it' });
+    symlinkSync('circle', join(folder, 'circle'));
+    expect(await distrust(join(folder, 'circle'))).toBeUndefined();
+  });
+
   it('names a file of another user, but not one of root', async () => {
     const path = file('theirs');
     const mine = process.geteuid!();

@@ -33,7 +33,7 @@ export const EVENT_END_REASONS = [
   'left',
   /** The number of tracks is bounded, and a more valuable one took its place. */
   'displaced',
-  /** The tracker was reset, or the camera's worker started anew. */
+  /** The tracker was reset, the camera gave no frame for five seconds, or its worker started anew. */
   'reset',
   /** Alerts of the camera were switched off. */
   'disabled',
