@@ -257,6 +257,7 @@ describe('engine cache', () => {
 });
 
 test('a check that fails or hangs is a finding, and the others go on', async () => {
+  let ended = false;
   const options = { config, configured: true, size: { width: 256, height: 256 }, build: false };
   const report = await runDoctor(
     { ...options, signal: new AbortController().signal },
@@ -265,9 +266,16 @@ test('a check that fails or hangs is a finding, and the others go on', async () 
       env: {},
       checkTimeoutMs: 2000,
       probe: () => Promise.reject(new Error('not reached')),
-      tryProviders: () => new Promise(() => {}),
+      tryProviders: (_, __, hooks) => {
+        hooks?.signal?.addEventListener('abort', () => {
+          ended = true;
+        });
+        return new Promise(() => {});
+      },
     },
   );
+  // What is late is told to end: it must not disturb the next checks.
+  expect(ended).toBe(true);
   expect(report.findings).toContainEqual(
     expect.objectContaining({ check: 'provider', code: 'CHECK_TIMEOUT', severity: 'warning' }),
   );

@@ -3,6 +3,7 @@ import type { Board } from '../board/board.js';
 import { readBoard } from '../board/board.js';
 import { type BoardFiles, boardFiles } from '../board/files.js';
 import type { EdgeConfig } from '../config/schema.js';
+import { runtimeOptions } from '../service/runtime-options.js';
 import { firstLineOf, outputOf } from '../util/programs.js';
 import { VERSION } from '../version.js';
 import { checkBroker, type Probe } from './checks/broker.js';
@@ -22,8 +23,8 @@ import { type Finding, fromError, type Severity, warning, worst } from './findin
 
 /** Longest that a check may take; an inference library may take long to load. */
 const CHECK_MS = 60_000;
-/** The same where engines are built. */
-const BUILD_MS = 45 * 60_000;
+/** The same where engines are built: what the configuration gives the build of each, and so much for the rest. */
+const BESIDE_BUILD_MS = 5 * 60_000;
 
 /** What a doctor found. `irst-edge doctor --json` prints it. */
 export interface DoctorReport {
@@ -89,7 +90,7 @@ export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {})
   for (const check of checks) {
     if (signal.aborted) break;
     options.onStep?.(check.name);
-    const limit = hooks.checkTimeoutMs ?? (check.name === 'provider' && options.build ? BUILD_MS : CHECK_MS);
+    const limit = hooks.checkTimeoutMs ?? (check.name === 'provider' && options.build ? buildLimit(config) : CHECK_MS);
     findings.push(...(await guarded(check, context, limit)));
   }
   return {
@@ -100,6 +101,11 @@ export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {})
     findings,
     board,
   };
+}
+
+function buildLimit(config: EdgeConfig): number {
+  const { providers, buildTimeoutMs } = runtimeOptions(config);
+  return providers.length * (buildTimeoutMs + BESIDE_BUILD_MS);
 }
 
 async function guarded({ name, run }: Check, context: DoctorContext, timeoutMs: number): Promise<Finding[]> {
@@ -118,7 +124,8 @@ async function guarded({ name, run }: Check, context: DoctorContext, timeoutMs: 
     (): Finding[] => [],
   );
   try {
-    return await Promise.race([(async () => run(context))(), late]);
+    // Its own signal: a check that is late must not go on beside the next ones, nor keep the program from ending.
+    return await Promise.race([(async () => run({ ...context, signal: end.signal }))(), late]);
   } catch (cause) {
     return [fromError(name, cause)];
   } finally {
