@@ -85,7 +85,11 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private watchdog: Watchdog | undefined;
   private saidStatus = '';
   private readonly childLogs: Logger[] = [];
-  private reloading: Promise<void> = Promise.resolve();
+  private tellAssembled = (): void => {};
+  /** Reloads, one after the other: the first when `start` has put together what they change, from the configuration before. */
+  private reloading = new Promise<void>((resolve) => {
+    this.tellAssembled = resolve;
+  });
 
   constructor(
     private config: EdgeConfig,
@@ -184,6 +188,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       commands.tell('enabled', settings.id, true);
       commands.tell('profile', settings.id, DEFAULT_PROFILE);
     }
+    this.tellAssembled();
     this.publishStatus();
     this.timers.push(
       setInterval(() => {
