@@ -204,7 +204,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     this.#accepted[record.kind] += 1;
     if (this.#state === 'stopping' || this.#state === 'stopped') return this.#refuse('shutdown');
     if (record.payload.length > this.#options.maxMessageBytes) {
-      if (record.kind === 'new') this.#queue.giveUp(record.id, 'oversized');
+      if (record.kind === 'new') this.#queue.refuseLater(record.id, 'oversized');
       return this.#refuse('oversized');
     }
     const deadline = this.#deadline(record);

@@ -123,7 +123,7 @@ describe('EventQueue', () => {
     expect(drain()).toEqual(['sent new']);
     for (const id of ['a', 'b', 'c']) add(record(id, 'new', 1));
     expect([add(record('a', 'update', 1)), add(record('a', 'end', 1))]).toEqual(['overflow', 'overflow']);
-    q.giveUp('d', 'oversized');
+    q.refuseLater('d', 'oversized');
     expect(add(record('d', 'end', 2))).toBe('oversized');
     expect(typeof add(record('sent', 'end', 2))).toBe('object');
     expect(drain()).toEqual(['sent end', 'c new']);

@@ -58,8 +58,8 @@ export interface EventQueueLimits {
 
 /** Room that a message takes beside topic and payload: objects, index. An estimate. */
 const ITEM_OVERHEAD = 256;
-/** Ended events that are remembered, so that a late update does not bring one back. */
-const MAX_ENDED = 4_096;
+/** Events that are over and remembered, so that a late update does not bring one back. */
+const MAX_OVER = 4_096;
 
 const rank = (item: EventItem) => EVENT_KINDS.indexOf(item.record.kind);
 
@@ -74,9 +74,8 @@ export class EventQueue {
   readonly #groups = new Map<string, Group>();
   readonly #inFlight = new Set<EventItem>();
   readonly #heldTopics = new Set<string>();
-  readonly #ended = new Set<string>();
-  /** Events whose `new` was given up, and why: what comes of them later would be of an event that nobody knows. */
-  readonly #lost = new Map<string, EventDropReason>();
+  /** Events of which nothing more is let in, and why. */
+  readonly #over = new Map<string, EventDropReason>();
   #count = 0;
   #bytes = 0;
   #order = 0;
@@ -133,11 +132,8 @@ export class EventQueue {
     record: OutboxRecord,
     options: { ready: boolean; live: boolean; deadline: number; recovered?: boolean },
   ): EventItem | EventDropReason {
-    if (record.kind !== 'new') {
-      if (this.#ended.has(record.id)) return 'after_end';
-      const lost = this.#lost.get(record.id);
-      if (lost !== undefined) return lost;
-    }
+    const over = record.kind === 'new' ? undefined : this.#over.get(record.id);
+    if (over !== undefined) return over;
     let group = this.#groups.get(record.id);
     if (group?.items.some((i) => i.record.kind === 'end') || group?.inFlight?.record.kind === 'end') {
       if (record.kind !== 'new') return record.kind === 'end' ? 'duplicate' : 'after_end';
@@ -306,13 +302,13 @@ export class EventQueue {
     this.#bytes = 0;
   }
 
-  /** The `new` of an event does not get through, so its later messages are not let in. */
-  giveUp(id: string, why: EventDropReason): void {
-    this.#lost.delete(id);
-    this.#lost.set(id, why);
-    for (const oldest of this.#lost.keys()) {
-      if (this.#lost.size <= MAX_ENDED) break;
-      this.#lost.delete(oldest);
+  /** Lets nothing more in of an event: it ended, or its `new` does not get through, and nobody would know what the rest is of. */
+  refuseLater(id: string, why: EventDropReason): void {
+    this.#over.delete(id);
+    this.#over.set(id, why);
+    for (const oldest of this.#over.keys()) {
+      if (this.#over.size <= MAX_OVER) break;
+      this.#over.delete(oldest);
     }
   }
 
@@ -340,15 +336,8 @@ export class EventQueue {
     this.#count -= 1;
     this.#bytes -= item.bytes;
     const { id, kind } = item.record;
-    if (kind === 'new' && why !== 'sent' && why !== 'coalesced') this.giveUp(id, why);
-    if (kind === 'end') {
-      this.#ended.delete(id);
-      this.#ended.add(id);
-      for (const oldest of this.#ended) {
-        if (this.#ended.size <= MAX_ENDED) break;
-        this.#ended.delete(oldest);
-      }
-    }
+    if (kind === 'new' && why !== 'sent' && why !== 'coalesced') this.refuseLater(id, why);
+    if (kind === 'end') this.refuseLater(id, 'after_end');
     this.#place(group);
     this.#gone(item, why);
   }

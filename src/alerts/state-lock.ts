@@ -23,9 +23,8 @@ export function lockState(directory: string): () => void {
         break;
       } catch (error) {
         if (errno(error) !== 'EEXIST') throw error;
-        const other = read(file);
-        const pid = Number(other.split(' ')[0]);
-        if (Number.isInteger(pid) && pid > 0 && holder(pid) === other) {
+        const pid = lockHolder(directory);
+        if (pid !== undefined) {
           throw new EdgeError('STATE_IN_USE', `the state directory ${directory} is in use by process ${pid}`, {
             hint: 'Stop the other irst-edge, or give each its own state directory.',
             exitCode: EXIT.config,
@@ -43,8 +42,15 @@ export function lockState(directory: string): () => void {
   };
 }
 
-/** What the lock of a process that runs says: `PID START BOOT`, different for every process there ever was on this machine; empty for one that does not run. */
-export function holder(pid: number): string {
+/** The process that uses a state directory; undefined: none does, whatever a lock that was left there says. */
+export function lockHolder(directory: string): number | undefined {
+  const lock = read(join(directory, 'lock'));
+  const pid = Number(lock.split(' ')[0]);
+  return Number.isInteger(pid) && pid > 0 && holder(pid) === lock ? pid : undefined;
+}
+
+/** `PID START BOOT`, different for every process there ever was on this machine; empty for one that does not run. */
+function holder(pid: number): string {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === '') return '';
   // Field 22 of proc(5); the second field is the name, in parentheses, and may hold anything.

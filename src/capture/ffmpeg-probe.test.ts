@@ -92,6 +92,7 @@ describe('readProbe', () => {
     ['{"streams":[]}', 'no video stream'],
     ['{"streams":[{"width":0,"height":0,"pix_fmt":"gray"}]}', 'no known size'],
     ['{"streams":[{"width":3,"height":3}]}', 'no known size'],
+    ['{"streams":[{"width":16384,"height":16384,"pix_fmt":"gray"}]}', 'larger than'],
   ])('refuses %s', (text, message) => {
     expect(() => readProbe(text, input)).toThrow(
       expect.objectContaining({ code: 'SOURCE_UNREADABLE', message: expect.stringContaining(message) }),

@@ -315,6 +315,9 @@ describe('refused', () => {
     expect(() => new FrameDecoder(profile({ fourcc: 'Y16 ' }))).toThrow(
       'profile under-test does not fit: width: it names no size, and none is given',
     );
+    expect(() => new FrameDecoder(profile({ fourcc: 'Y16 ' }), { width: 65_535, height: 65_535 })).toThrow(
+      '65535x65535 is more than',
+    );
     const p = sized({ fourcc: 'Y16 ' });
     expect(() => new FrameDecoder(p, { width: W, height: 5 })).toThrow(
       'height: it is for 6x4, the camera delivers 6x5',

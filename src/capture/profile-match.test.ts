@@ -151,6 +151,13 @@ describe('size', () => {
     expect(refusal(device({ formats: [{ fourcc: 'Y16 ', sizes: [] }] }), stored({})).message).toContain(
       'fourcc: the camera names no usable size for "Y16 "',
     );
+    // What is larger than any frame may be is not taken, and no memory is made for it.
+    const huge = { width: 65_535, height: 65_535 };
+    const both = device({ formats: [{ fourcc: 'Y16 ', sizes: [huge, { width: 320, height: 256 }] }] });
+    expect(sizeUnder(both, stored({}).profile)).toEqual({ width: 320, height: 256 });
+    expect(refusal(device({ formats: [{ fourcc: 'Y16 ', sizes: [huge] }] }), stored({})).message).toContain(
+      'usable size',
+    );
   });
 });
 

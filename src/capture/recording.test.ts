@@ -142,6 +142,7 @@ describe('a .y16 recording', () => {
     ['a width of 0', { width: 0, height: 8 }, 'width'],
     ['a width in words', { width: 'twelve', height: 8 }, 'width'],
     ['a huge width', { width: 1e9, height: 8 }, 'width'],
+    ['a huge area', { width: 16_384, height: 16_384 }, 'width times height'],
     ['half a frame', { width: 12, height: 8, frames: 1.5 }, 'frames'],
     ['fps of 0', { width: 12, height: 8, fps: 0 }, 'fps'],
     ['32 bits', { width: 12, height: 8, bits: 32 }, 'bits'],

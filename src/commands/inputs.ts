@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { ConfigInvalidError } from '../config/issue.js';
@@ -22,8 +22,9 @@ export function sourceFor(input: string): EdgeConfigInput['cameras'][number]['so
   const recording =
     /\.(y16|png|tiff?)$/i.test(input) ||
     !/\.[a-z0-9]{2,5}$/i.test(input) ||
-    // Not there, or a folder whose name has a dot.
-    statSync(input, { throwIfNoEntry: false })?.isFile() !== true;
+    !existsSync(input) ||
+    // Its name has a dot.
+    statSync(input).isDirectory();
   return recording ? { kind: 'recording', path: path.resolve(input) } : { kind: 'ffmpeg', input: path.resolve(input) };
 }
 

@@ -256,8 +256,7 @@ export class EngineCache {
           break;
         } catch (cause) {
           if (errno(cause) !== 'EEXIST') throw cause;
-          const about = await stat(file).catch(() => undefined);
-          if (attempt > 0 || (about !== undefined && Date.now() - about.mtimeMs < LOCK_STALE_MS)) return undefined;
+          if (attempt > 0 || (await isKept(file))) return undefined;
           await rm(file, { force: true });
         }
       }
@@ -319,9 +318,7 @@ export class EngineCache {
     }
     let building = 0;
     for (const name of names.filter((n) => n.endsWith('.lock'))) {
-      // One that nobody keeps alive was left by a build that the power or a signal ended.
-      const about = await stat(path.join(this.directory, name)).catch(() => undefined);
-      if (about !== undefined && Date.now() - about.mtimeMs < LOCK_STALE_MS) building++;
+      if (await isKept(path.join(this.directory, name))) building++;
     }
     return { directory: this.directory, writable: await this.writable(), entries, building };
   }
@@ -371,6 +368,12 @@ export function engineCacheState(configured: string | undefined): Promise<Engine
 
 const isTimings = (name: string) =>
   !name.startsWith('.') && (name.endsWith('.timing') || name.endsWith('.timingcache'));
+
+/** A lock that a builder keeps alive; others were left by a build that the power or a signal ended. */
+async function isKept(lock: string): Promise<boolean> {
+  const about = await stat(lock).catch(() => undefined);
+  return about !== undefined && Date.now() - about.mtimeMs < LOCK_STALE_MS;
+}
 
 /** Tells this process from an earlier one of the same number: proc(5), field 22 is its start. */
 async function thisProcess(): Promise<string> {

@@ -3,7 +3,13 @@ import type { ModelIdentity } from '../types/model.js';
 import type { Provider, ProviderBuild, ProviderChange, ProviderRefusal, ProviderStatus } from '../types/provider.js';
 import { backoffMs } from '../util/backoff.js';
 import type { HeatMaps } from './backend.js';
-import type { Opened, Pending, ProviderOpener, RuntimeOptions } from './provider-opener.js';
+import {
+  type Opened,
+  type Pending,
+  type ProviderOpener,
+  type RuntimeOptions,
+  wantedProviders,
+} from './provider-opener.js';
 
 /** A provider that served for so long was not failing from the start. */
 const STABLE_MS = 600_000;
@@ -42,7 +48,7 @@ export class ModelRunner {
     private readonly opener: Pick<ProviderOpener, 'open' | 'build'>,
     private readonly options: RunnerOptions,
   ) {
-    this.wanted = options.require === undefined ? options.providers : [options.require];
+    this.wanted = wantedProviders(options);
   }
 
   /**

@@ -54,6 +54,14 @@ export interface RuntimeOptions {
   retryMaxMs: number;
 }
 
+/** Those that may serve, the most wanted first. */
+export function wantedProviders({
+  providers,
+  require,
+}: Pick<RuntimeOptions, 'providers' | 'require'>): readonly Provider[] {
+  return require === undefined ? providers : [require];
+}
+
 export const RUNTIME_DEFAULTS: RuntimeOptions = {
   providers: ['tensorrt', 'cuda', 'cpu'],
   backend: 'auto',

@@ -3,6 +3,7 @@ import type { Board } from '../board/board.js';
 import { readBoard } from '../board/board.js';
 import { type BoardFiles, boardFiles } from '../board/files.js';
 import type { EdgeConfig } from '../config/schema.js';
+import { wantedProviders } from '../detect/provider-opener.js';
 import { runtimeOptions } from '../service/runtime-options.js';
 import { firstLineOf, outputOf } from '../util/programs.js';
 import { VERSION } from '../version.js';
@@ -104,8 +105,8 @@ export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {})
 }
 
 function buildLimit(config: EdgeConfig): number {
-  const { providers, buildTimeoutMs } = runtimeOptions(config);
-  return providers.length * (buildTimeoutMs + BESIDE_BUILD_MS);
+  const runtime = runtimeOptions(config);
+  return wantedProviders(runtime).length * (runtime.buildTimeoutMs + BESIDE_BUILD_MS);
 }
 
 async function guarded({ name, run }: Check, context: DoctorContext, timeoutMs: number): Promise<Finding[]> {

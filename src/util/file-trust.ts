@@ -29,11 +29,11 @@ const MOST_LINKS = 40;
  */
 export async function distrust(file: string, options: FileTrustOptions = {}): Promise<Distrust | undefined> {
   const uid = options.uid ?? process.geteuid?.() ?? 0;
-  const todo = path.resolve(file).split(path.sep).filter(Boolean);
+  const todo = ['', ...path.resolve(file).split(path.sep).filter(Boolean)];
   let folder: string = path.parse(path.resolve(file)).root;
   let links = 0;
-  for (let name = ''; ; ) {
-    const at = path.join(folder, name);
+  while (todo.length > 0) {
+    const at = path.join(folder, todo.shift()!);
     // Gone meanwhile, or behind a folder that may not be entered: opening it will tell.
     const found = await lstat(at).catch(() => undefined);
     if (found === undefined) return undefined;
@@ -51,8 +51,6 @@ export async function distrust(file: string, options: FileTrustOptions = {}): Pr
         return { at, why: 'everyone may read it' };
       folder = at;
     }
-    const next = todo.shift();
-    if (next === undefined) return undefined;
-    name = next;
   }
+  return undefined;
 }

@@ -290,20 +290,20 @@ class CropSampler:
             reach = (0.44 * size) / s
             low, high = (np.clip(shown - middle + d, -slack, slack) for d in (-reach, reach))
         centre = middle + rng.uniform(low, high)
-        return self.cut(which, index, s, centre, size, whole=True, all_of_it=not slack.any())
+        made = self.cut(which, index, s, centre, size, whole=True)
+        self.origin.whole = not slack.any()
+        return made
 
     def cut(
-        self, which: int, index: int, s: float, centre: np.ndarray, size: int, whole: bool = False, all_of_it: bool = False
+        self, which: int, index: int, s: float, centre: np.ndarray, size: int, whole: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The square of ``size`` px about ``centre`` of a sample, scaled by ``s``, turned, distorted, with injected targets.
-
-        ``whole``: injected as into frames; ``all_of_it``: nothing of the sample lies outside.
-        """
+        """The square of ``size`` px about ``centre`` of a sample, scaled by ``s``, turned, distorted, with targets injected as into a
+        crop or a ``whole`` frame."""
         rng = self.rng
         pool = self.pools[which]
         z, points, sigmas, own = self.warp(pool.samples[index], centre, s, size)
         first = self.first_target[which].get(index, 0)
-        self.origin.pool, self.origin.sample, self.origin.whole = which, index, all_of_it
+        self.origin.pool, self.origin.sample = which, index
         self.origin.targets = [(first + k, *p) for k, p in own]
         if rng.random() < (0.3 if self.calm else self.distorted):
             z = self.degrade(z)
@@ -409,8 +409,8 @@ class CropSampler:
         for _ in range(rng.integers(1, most + 1)):
             x, y = rng.uniform(3, size - 4, 2)
             # Three in ten are little more than one pixel.
-            least, most = (0.2, 0.6) if rng.random() < 0.3 else (0.35, 3.5)
-            s = float(np.exp(rng.uniform(np.log(least), np.log(most))))
+            smallest, largest = (0.2, 0.6) if rng.random() < 0.3 else (0.35, 3.5)
+            s = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
             local = z[max(0, int(y) - 10) : int(y) + 11, max(0, int(x) - 10) : int(x) + 11]
             snr = float(np.exp(rng.uniform(np.log(3.0), np.log(25.0))))
             # A faint peak on a smooth slope still needs to be brighter than quantisation.

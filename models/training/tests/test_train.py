@@ -27,6 +27,12 @@ def arguments(out: Path, *more: str) -> argparse.Namespace:
     return parser.parse_args(["--out", str(out), "--threads", "1", *more])
 
 
+def two_held() -> tuple[list[Pool], list[Pool]]:
+    """The pools of ``--smoke`` with two images held out: quick to validate."""
+    training, held = t.smoke_pools(1)
+    return training, [Pool("smoke", held[0].samples[:2], 1.0)]
+
+
 class UpSampling(unittest.TestCase):
     def test_training_and_inference_compute_the_same(self):
         for factor, size in ((2, (12, 20)), (4, (8, 6))):
@@ -59,8 +65,7 @@ class Train(unittest.TestCase):
 
     def test_a_new_schedule_starts_from_the_weights_of_another(self):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            pools = t.smoke_pools(1)
-            pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+            pools = two_held()
             first, second = Path(folder) / "first", Path(folder) / "second"
             t.train(arguments(first, *SHORT), pools=pools)
             more = ("--init", str(first / "best.pt"), "--lr", "1e-12", "--muon-lr", "1e-12", "--optimiser", "adamw")
@@ -104,8 +109,7 @@ class Train(unittest.TestCase):
 
     def test_weights_of_another_split_are_refused(self):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            pools = t.smoke_pools(1)
-            pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+            pools = two_held()
             first, second = Path(folder) / "first", Path(folder) / "second"
             t.train(arguments(first, *SHORT), pools=pools)
             with self.assertRaisesRegex(SystemExit, "begun with --seed 1"):
@@ -138,8 +142,7 @@ SHORT = ("--batch", "2", "--size", "32", "--large-share", "0", "--steps", "2")
 
 class Switches(unittest.TestCase):
     def test_each_is_recorded_and_read_back(self):
-        pools = t.smoke_pools(1)
-        pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+        pools = two_held()
         cases = {
             "--no-dynamic": lambda s: s["config"]["dynamic"],
             "--no-fusion": lambda s: s["config"]["fusion"],
@@ -198,8 +201,7 @@ class Ablate(unittest.TestCase):
         return parser.parse_args(["--out", str(out), "--threads", "1", *SHORT, *more])
 
     def test_runs_resume_and_make_a_table(self):
-        pools = t.smoke_pools(1)
-        pools = pools[0], [Pool("smoke", pools[1][0].samples[:2], 1.0)]
+        pools = two_held()
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             out = Path(folder)
             first = ab.ablate(self.arguments(out, "--runs", "full", "--seeds", "1", "2"), pools)

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { mkdir, open, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
-import { holder } from '../../alerts/state-lock.js';
+import { lockHolder } from '../../alerts/state-lock.js';
 import { errno } from '../../types/errors.js';
 import type { DoctorContext } from '../context.js';
 import { error, type Finding, info, ok, warning } from '../finding.js';
@@ -25,7 +25,7 @@ export async function checkDisk({ config, env }: Pick<DoctorContext, 'config' | 
     ];
   }
   const needed = SPARE_BYTES + config.outbox.maxMegabytes * 1e6;
-  return [await checkFolder(directory, needed), ...(await checkLock(directory))];
+  return [await checkFolder(directory, needed), ...checkLock(directory)];
 }
 
 /** Writes, syncs and removes a small file, as the outbox would. */
@@ -106,11 +106,9 @@ async function removeEmpty(directory: string, uppermost: string): Promise<void> 
   }
 }
 
-async function checkLock(directory: string): Promise<Finding[]> {
-  const lock = await readFile(path.join(directory, 'outbox', 'lock'), 'utf8').catch(() => '');
-  const pid = Number(lock.split(' ')[0]);
-  // A process id alone may be another program's by now.
-  return pid > 0 && holder(pid) === lock
-    ? [info('daemon', 'DAEMON_RUNS', `an irst-edge uses the state directory (process ${pid})`, { pid })]
-    : [];
+function checkLock(directory: string): Finding[] {
+  const pid = lockHolder(path.join(directory, 'outbox'));
+  return pid === undefined
+    ? []
+    : [info('daemon', 'DAEMON_RUNS', `an irst-edge uses the state directory (process ${pid})`, { pid })];
 }

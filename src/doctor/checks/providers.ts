@@ -1,4 +1,5 @@
 import { BUNDLED_MANIFEST, readManifest } from '../../detect/manifest.js';
+import { wantedProviders } from '../../detect/provider-opener.js';
 import { type ProviderOutcome, tryProviders } from '../../detect/try-providers.js';
 import { runtimeOptions } from '../../service/runtime-options.js';
 import type { DoctorContext } from '../context.js';
@@ -24,7 +25,6 @@ export async function checkProviders(
 ): Promise<Finding[]> {
   const manifestPath = config.detector.model ?? BUNDLED_MANIFEST;
   const runtime = runtimeOptions(config);
-  // The daemon looks at no other one then.
   const required = runtime.require;
   let outcomes: ProviderOutcome[];
   try {
@@ -32,7 +32,7 @@ export async function checkProviders(
     const manifest = await readManifest(manifestPath, publicKey);
     const { precision, blocked, threads } = config.detector;
     outcomes = await tryAll(
-      { ...runtime, ...(required !== undefined && { providers: [required] }) },
+      { ...runtime, providers: wantedProviders(runtime) },
       { manifestPath, ...(publicKey !== undefined && { publicKey }), manifest, precision, blocked, threads, ...size },
       { build, signal },
     );
