@@ -124,6 +124,16 @@ describe('sequences', () => {
     expect(s).toMatchObject({ idSwitches: 1, trackPd: 9 / 10 });
   });
 
+  test('a pair of an older frame has no claim: the targets get the tracks nearest to them', () => {
+    const s = score([
+      { truth: [at(1, 0), at(2, 6)], tracks: [track(1, 0, 0)] },
+      { truth: [at(1, 0), at(2, 6)], tracks: [] },
+      // Track 1 is within reach of target 1 still, but target 2 would go without then.
+      { truth: [at(1, 0), at(2, 6)], tracks: [track(1, 4, 0), track(3, 0, 0)] },
+    ]);
+    expect(s).toMatchObject({ trackPd: 3 / 6, idSwitches: 1 });
+  });
+
   test('sets add up; nothing at all gives nulls, not NaN', () => {
     const one = new SequenceScorer();
     const two = new SequenceScorer();

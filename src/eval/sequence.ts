@@ -86,7 +86,9 @@ export interface SequenceScore {
 interface Target {
   firstIndex: number;
   firstSeconds: number;
+  /** The track that was on it last, and in which frame. */
   track: number | null;
+  trackedIndex: number;
   found: boolean;
 }
 
@@ -141,7 +143,13 @@ export class SequenceScorer {
     this.latest = frame.seconds;
     for (const t of frame.truth) {
       if (!this.targets.has(t.id))
-        this.targets.set(t.id, { firstIndex: this.index, firstSeconds: frame.seconds, track: null, found: false });
+        this.targets.set(t.id, {
+          firstIndex: this.index,
+          firstSeconds: frame.seconds,
+          track: null,
+          trackedIndex: -1,
+          found: false,
+        });
     }
     const pairs = this.pair(frame);
     const { sums } = this;
@@ -194,8 +202,10 @@ export class SequenceScorer {
     const byId = new Map(frame.tracks.map((t) => [t.id, t]));
     const open: TruthPoint[] = [];
     for (const point of frame.truth) {
-      const id = this.targets.get(point.id)?.track;
-      const track = id === null || id === undefined ? undefined : byId.get(id);
+      const target = this.targets.get(point.id)!;
+      // An older pair has no claim: another track may have had the target since then, or be nearer to it now.
+      const kept = target.track !== null && target.trackedIndex === this.index - 1;
+      const track = kept ? byId.get(target.track!) : undefined;
       if (track !== undefined && !pairs.has(track) && distance(track, point) <= this.radius) pairs.set(track, point);
       else open.push(point);
     }
@@ -215,6 +225,7 @@ export class SequenceScorer {
     const target = this.targets.get(point.id)!;
     if (target.track !== null && target.track !== track.id) sums.idSwitches++;
     target.track = track.id;
+    target.trackedIndex = this.index;
     if (!target.found && !track.stationary) {
       target.found = true;
       this.framesToAlert.push(this.index - target.firstIndex + 1);
