@@ -43,8 +43,8 @@ export class Decoder {
   constructor(private readonly options: DecoderOptions) {}
 
   /**
-   * Cells beyond the frame (the net's input may be padded to the right and at the bottom) are not looked at: padding by mirroring
-   * shows each target near the border a second time, and the copy would pull the fit or swallow the target.
+   * Cells beyond the frame (the net's input may be padded to the right and at the bottom) are not looked at: what stands there is
+   * no target, and would pull the fit of one near the border or swallow it.
    *
    * @throws EdgeError HEAT_SHAPE, DECODE_OPTIONS, FRAME_SIZE
    */

@@ -38,7 +38,7 @@ export interface DetectTimings {
 
 type Size = { width: number; height: number };
 
-/** Frames to heat maps: normalise, pad to a multiple of 8 by mirroring, run the network. One frame size a detector. */
+/** Frames to heat maps: normalise, pad to a multiple of 8, run the network. One frame size a detector. */
 export class Detector {
   private constructor(
     readonly manifest: Manifest,

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import type { HeatMaps, InferenceBackend } from './backend.js';
 import type { Manifest } from './manifest.js';
-import { mirror, Normaliser } from './normalise.js';
+import { Normaliser } from './normalise.js';
 
 /** File beside the manifest that holds a model's golden frame. */
 export const GOLDEN_FILE = 'golden.json';
@@ -167,6 +167,14 @@ export function fitFrame(
     for (let x = 0; x < to.width; x++) out[y * to.width + x] = counts[row + mirror(x - dx, from.width)]!;
   }
   return out;
+}
+
+/** Reflection without repeating the edge pixel: ... 2 1 | 0 1 2 ... n-1 | n-2 ..., for any distance. */
+export function mirror(index: number, size: number): number {
+  if (size === 1) return 0;
+  const period = 2 * (size - 1);
+  const i = ((index % period) + period) % period;
+  return i < size ? i : period - i;
 }
 
 /** What a network gave for the golden frame, as truth for another one. */

@@ -43,7 +43,8 @@ export class Normaliser {
 
   /**
    * Normalises a `width` x `height` frame into `out`, a plane of `outWidth` x `outHeight` (at least as large). What lies right
-   * of and below the frame is mirrored (without repeating the edge), as in training, so that padding makes no edges.
+   * of and below the frame is 0, the frame's median, as the network's own padding has it on the other sides. A mirror image there would
+   * show each target near the border a second time, and the network makes one peak of the two, at the border between them.
    */
   run(counts: Counts, width: number, height: number, out: Float32Array, outWidth: number, outHeight: number): void {
     const { statistics, low, high } = this.measure(counts);
@@ -60,12 +61,9 @@ export class Normaliser {
       let to = y * outWidth;
       const end = from + width;
       while (from < end) out[to++] = table[counts[from++]!]!;
-      for (let x = width; x < outWidth; x++) out[to++] = out[y * outWidth + mirror(x, width)]!;
+      out.fill(0, to, (y + 1) * outWidth);
     }
-    for (let y = height; y < outHeight; y++) {
-      const source = mirror(y, height) * outWidth;
-      out.copyWithin(y * outWidth, source, source + outWidth);
-    }
+    out.fill(0, height * outWidth, outHeight * outWidth);
   }
 
   private measure(counts: Counts): { statistics: FrameStatistics; low: number; high: number } {
@@ -100,12 +98,4 @@ export class Normaliser {
     const scale = Math.max(options.madToSigma * mad, options.stdShare * std, options.minScale);
     return { statistics: { median, scale }, low, high };
   }
-}
-
-/** Reflection without repeating the edge pixel: ... 2 1 | 0 1 2 ... n-1 | n-2 ..., for any distance. */
-export function mirror(index: number, size: number): number {
-  if (size === 1) return 0;
-  const period = 2 * (size - 1);
-  const i = ((index % period) + period) % period;
-  return i < size ? i : period - i;
 }

@@ -16,9 +16,9 @@ from .normalise import normalise
 
 
 def pad_to(z: np.ndarray, multiple: int = 8) -> np.ndarray:
-    """Mirror-pad right and bottom to a multiple; the coordinates of what was there do not move."""
+    """Pad right and bottom with the median (0) to a multiple, as ``src/detect/normalise.ts``; what was there does not move."""
     h, w = z.shape
-    return cv2.copyMakeBorder(z, 0, -h % multiple, 0, -w % multiple, cv2.BORDER_REFLECT_101)
+    return np.pad(z, ((0, -h % multiple), (0, -w % multiple)))
 
 
 def heat_map(model: P2PLite, image: np.ndarray) -> np.ndarray:
