@@ -224,13 +224,28 @@ describe('declined', () => {
     expect(alone(frame, 20.1, 20.1, 2.2).outcome).toBe('shape');
   });
 
-  test('too near to the border, though not so near that it matters', () => {
-    const frame = draw({ spots: [{ x: 1.2, y: 20, sigma: 1, contrast: 4000 }], noise: 10, random: seeded(10) });
-    expect(alone(frame, 1.2, 20, 1).outcome).toBe('border');
-    const inside = draw({ spots: [{ x: 2.8, y: 38.1, sigma: 1, contrast: 4000 }], noise: 10, random: seeded(10) });
-    const found = alone(inside, 2.6, 37.9, 1);
-    expect(found.outcome).toBe('ok');
-    expect(Math.hypot(found.x - 2.8, found.y - 38.1)).toBeLessThan(0.02);
+  test('up to the last pixel of the frame, with the errors that it states; not beyond', () => {
+    let inside = 0;
+    const misses: number[] = [];
+    for (let k = 0; k < 150; k++) {
+      const random = seeded(100 + k);
+      const [x, y] = [3 * random(), 12 + 16 * random()];
+      const frame = draw({ spots: [{ x, y, sigma: 1, contrast: 400 }], noise: 40, random });
+      const found = alone(frame, x + 0.4 * (random() - 0.5), y + 0.4 * (random() - 0.5), 1.2);
+      if (found.outcome !== 'ok') continue;
+      misses.push(found.x - x, found.y - y);
+      inside += Number(Math.abs(found.x - x) <= found.sigmaX) + Number(Math.abs(found.y - y) <= found.sigmaY);
+    }
+    expect(misses.length).toBeGreaterThan(2 * 135);
+    expect(Math.hypot(...misses) / Math.sqrt(misses.length)).toBeLessThan(0.14);
+    expect(inside / misses.length).toBeGreaterThan(0.6);
+    expect(inside / misses.length).toBeLessThan(0.77);
+    const corner = draw({ spots: [{ x: 0.3, y: 0.4, sigma: 1, contrast: 4000 }], noise: 10, random: seeded(10) });
+    const found = alone(corner, 0.5, 0.6, 1);
+    expect(Math.hypot(found.x - 0.3, found.y - 0.4)).toBeLessThan(0.03);
+    const outside = draw({ spots: [{ x: -1, y: 20, sigma: 1, contrast: 4000 }], noise: 10, random: seeded(10) });
+    expect(alone(outside, -0.3, 20, 1).outcome).not.toBe('ok');
+    expect(alone(outside, -0.7, 20, 1).outcome).toBe('border');
   });
 
   test('a declined detection stays as it was, a refined one keeps score and snr', () => {

@@ -49,10 +49,6 @@ const WINDOW_SIGMAS = 3;
 const MIN_RADIUS = 4;
 const MAX_RADIUS = 12;
 const MAX_SIDE = 2 * MAX_RADIUS + 1;
-/** Nearer to the border than this many px, and sigmas, one side of the target is missing and the slope cannot be told from it. */
-const BORDER_PIXELS = 2;
-const BORDER_SIGMAS = 1.5;
-
 const MIN_SIGMA = 0.35;
 const MAX_SIGMA = 8;
 /**
@@ -171,8 +167,8 @@ export function refine(
 ): boolean {
   const { x, y, extent } = target;
   const start = Math.max(MIN_SIGMA, Math.min(MAX_SIGMA, extent));
-  const room = Math.min(x, y, frame.width - 1 - x, frame.height - 1 - y);
-  if (!(room >= Math.max(BORDER_PIXELS, BORDER_SIGMAS * start))) return fail(out, 'border');
+  if (!isInside(frame, x, y)) return fail(out, 'border');
+  // Near the border the window is cut. What that costs shows in the Fisher information: the target is fitted to the last pixel.
   gather(frame, target, start, others);
   if (window.pixels < FEWEST_PIXELS) return fail(out, 'pixels');
 
@@ -229,6 +225,7 @@ export function refine(
 
   const maxShift = options.maxShift ?? 1.2;
   if (!(Math.abs(params[X]! - x) <= maxShift && Math.abs(params[Y]! - y) <= maxShift)) return fail(out, 'shift');
+  if (!isInside(frame, params[X]!, params[Y]!)) return fail(out, 'border');
   if (!(Math.abs(params[LN_SIGMA]! - lnStart) <= MAX_SIGMA_CHANGE)) return fail(out, 'shape');
 
   const noise = noiseVariance(residual);
@@ -291,6 +288,11 @@ export function refineDetections(detections: Detection[], frame: RefineFrame, op
     count++;
   }
   return count;
+}
+
+/** Whether a pixel of the frame is at this place. */
+function isInside({ width, height }: FrameView, x: number, y: number): boolean {
+  return x >= -0.5 && y >= -0.5 && x <= width - 0.5 && y <= height - 0.5;
 }
 
 function fail(out: Refined, outcome: RefineOutcome): false {
