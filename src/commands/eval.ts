@@ -221,6 +221,10 @@ async function subpixel(options: EvalOptions, data: string, json: boolean): Prom
         (s) =>
           `${s.kind === 'size' ? `${s.px} px across` : `pair ${s.px} px apart`}: found ${s.found}/${s.targets} (SNR ${report.scaleSnr})`,
       ),
+      ...report.borders.map(
+        (b) =>
+          `${b.px} px from the border: found ${b.found}/${b.targets}, rms ${number(b.rms, 3)} px, coverage ${number(b.coverage === null ? null : 100 * b.coverage, 0)} % (SNR ${report.scaleSnr})`,
+      ),
     ].join('\n'),
   );
 }

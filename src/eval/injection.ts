@@ -40,6 +40,11 @@ const NOISE_OVER_QUIET = 4;
 const LEAST_NOISE = 4;
 const SAMPLES = 400;
 const TRIES = 6000;
+const BORDER_TRIES = 100;
+
+/** Of a picture. */
+export type Side = 'left' | 'right' | 'top' | 'bottom';
+const SIDES: readonly Side[] = ['left', 'right', 'top', 'bottom'];
 
 /** The picture on a 16-bit scale, with the noise that its quiet parts call for. */
 export function toBackground(image: Pixels, seed: number): Background {
@@ -112,13 +117,40 @@ export function chooseSites(
   return sites;
 }
 
+/**
+ * A place on each of the four borders (left, right, top, bottom) where the ground is at most `most` times the noise rough; fewer if
+ * the picture does not have them. The pixel is as near to the border as roughness can be measured.
+ */
+export function chooseBorderSites(
+  { width, height, values, noise }: Background,
+  most: number,
+  random: () => number,
+): { side: Side; site: Site }[] {
+  if (width <= 2 * MARGIN || height <= 2 * MARGIN) return [];
+  const chosen: { side: Side; site: Site }[] = [];
+  for (const side of SIDES) {
+    for (let k = 0; k < BORDER_TRIES; k++) {
+      const pixel = randomPixel(width, height, random);
+      if (side === 'left') pixel.x = SITE_RADIUS;
+      else if (side === 'right') pixel.x = width - 1 - SITE_RADIUS;
+      else if (side === 'top') pixel.y = SITE_RADIUS;
+      else pixel.y = height - 1 - SITE_RADIUS;
+      const rough = roughness(values, width, pixel);
+      if (rough > most * noise) continue;
+      chosen.push({ side, site: { ...pixel, roughness: rough } });
+      break;
+    }
+  }
+  return chosen;
+}
+
 /** Whether the target at its brightest, five noise sigmas up, stays within the range around its place. */
 export function fits(background: Background, target: Injected): boolean {
-  const { width, values, noise } = background;
+  const { width, height, values, noise } = background;
   const col = Math.round(target.x);
   const row = Math.round(target.y);
-  for (let y = row - SITE_RADIUS; y <= row + SITE_RADIUS; y++) {
-    for (let x = col - SITE_RADIUS; x <= col + SITE_RADIUS; x++) {
+  for (let y = Math.max(0, row - SITE_RADIUS); y <= Math.min(height - 1, row + SITE_RADIUS); y++) {
+    for (let x = Math.max(0, col - SITE_RADIUS); x <= Math.min(width - 1, col + SITE_RADIUS); x++) {
       const value = values[y * width + x]!;
       if (value + target.contrast + 5 * noise > FULL_SCALE || value - 5 * noise < 0) return false;
     }

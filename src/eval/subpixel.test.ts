@@ -89,8 +89,8 @@ describe('runSubpixel', () => {
     const progress: number[][] = [];
     const options = { detector, backgrounds: dir, threshold: 0.1, rounds: 2, sigmas: [1], snrs: [20] };
     const report = await runSubpixel({ ...options, onProgress: (done, all) => progress.push([done, all]) });
-    expect(progress.at(-1)).toEqual([6, 6]);
-    expect(report).toMatchObject({ backgrounds: 2, frames: 6, seed: 1, threshold: 0.1, scaleSnr: 15 });
+    expect(progress.at(-1)).toEqual([8, 8]);
+    expect(report).toMatchObject({ backgrounds: 2, frames: 8, seed: 1, threshold: 0.1, scaleSnr: 15 });
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
     const row = report.rows.find((r) => r.snr === 20 && r.sigma === 1)!;
     expect(row.targets).toBeGreaterThan(3);
@@ -101,7 +101,26 @@ describe('runSubpixel', () => {
     expect(report.scales.map((s) => `${s.kind} ${s.px}`)).toContain('pair 6');
     expect(report.scales.reduce((n, s) => n + s.targets, 0)).toBeGreaterThan(0);
     for (const s of report.scales) expect(s.found).toBeLessThanOrEqual(s.targets);
+    expect(report.borders.map((b) => b.px)).toEqual([0, 0.5, 1, 1.5, 2, 3, 5]);
+    expect(report.borders.reduce((n, b) => n + b.targets, 0)).toBeGreaterThan(4);
+    for (const b of report.borders) expect(b.rms === null).toBe(b.found === 0);
     expect(await runSubpixel(options)).toEqual(report);
+  });
+
+  test('at the borders of a frame that the network gets padded, positions are as good as elsewhere', async () => {
+    await mkdir(path.join(dir, 'images'));
+    for (let k = 0; k < 14; k++) {
+      const data = Uint8Array.from(background(81, 67, 20 + k), (v) => Math.max(0, Math.min(255, 110 + 2 * v)));
+      await writeGreyPng(path.join(dir, 'images', `sky-${k}.png`), { width: 81, height: 67, data });
+    }
+    const { borders } = await runSubpixel({ detector, backgrounds: dir, rounds: 1, sigmas: [1], snrs: [20] });
+    const near = borders.filter((b) => b.px >= 1 && b.px <= 3);
+    const sum = (f: (b: (typeof near)[number]) => number) => near.reduce((n, b) => n + f(b), 0);
+    const found = sum((b) => b.found);
+    expect(sum((b) => b.targets)).toBeGreaterThan(20);
+    expect(found / sum((b) => b.targets)).toBeGreaterThan(0.75);
+    expect(Math.sqrt(sum((b) => (b.rms ?? 0) ** 2 * b.found) / found)).toBeLessThan(0.15);
+    expect(sum((b) => (b.coverage ?? 0) * b.found) / found).toBeGreaterThan(0.45);
   });
 
   test('pictures without a place for a target are an error with a hint', async () => {

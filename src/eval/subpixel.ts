@@ -8,7 +8,17 @@ import type { ModelIdentity } from '../types/model.js';
 import { meanCramerRao } from './cramer-rao.js';
 import { listImages } from './dataset.js';
 import { stillFrame } from './evaluate.js';
-import { type Background, chooseSites, fits, type Injected, render, type Site, toBackground } from './injection.js';
+import {
+  type Background,
+  chooseBorderSites,
+  chooseSites,
+  fits,
+  type Injected,
+  render,
+  type Side,
+  type Site,
+  toBackground,
+} from './injection.js';
 import { match, type Point } from './matching.js';
 
 /**
@@ -75,6 +85,16 @@ export interface ScaleRow {
   found: number;
 }
 
+/** Targets whose centre is `px` from the middle of the frame's outermost pixels. */
+export interface BorderRow {
+  px: number;
+  targets: number;
+  found: number;
+  /** Of those found, an axis, px, and the share of errors within the reported sigma. Null where nothing was found. */
+  rms: number | null;
+  coverage: number | null;
+}
+
 export interface SubpixelReport {
   backgrounds: number;
   frames: number;
@@ -85,6 +105,8 @@ export interface SubpixelReport {
   /** Pooled over sigmas and each alone; all snr together (null), then each. */
   rows: SubpixelRow[];
   scales: ScaleRow[];
+  /** Sigma 1 px, of the same SNR as `scales`, on all four sides. */
+  borders: BorderRow[];
   scaleSnr: number;
 }
 
@@ -104,6 +126,7 @@ const SEPARATIONS = [4, 5, 6, 8];
 const PAIR_SIGMA = 1;
 const SCALE_SNR = 15;
 const SCALE_SITES = 16;
+const BORDER_DISTANCES = [0, 0.5, 1, 1.5, 2, 3, 5];
 
 /** One target that was put in, and what came out. Errors are found minus true, px. */
 export interface Trial {
@@ -129,7 +152,8 @@ export async function runSubpixel(options: SubpixelOptions): Promise<SubpixelRep
   const finder = new TwoWayFinder(options.detector, options.threshold);
   const trials: Trial[] = [];
   const scales = emptyScales();
-  const all = images.length * (rounds + 1);
+  const borders: BorderTrials[] = BORDER_DISTANCES.map((px) => ({ px, targets: 0, misses: [] }));
+  const all = images.length * (rounds + 2);
   let done = 0;
   try {
     for (const [index, image] of images.entries()) {
@@ -140,6 +164,8 @@ export async function runSubpixel(options: SubpixelOptions): Promise<SubpixelRep
         options.onProgress?.(++done, all);
       }
       await scaleFrame(background, scales, finder, uniform(hash(seed, index, 0, 2)));
+      options.onProgress?.(++done, all);
+      await borderFrame(background, borders, finder, uniform(hash(seed, index, 0, 3)));
       options.onProgress?.(++done, all);
     }
     if (trials.length === 0) {
@@ -155,6 +181,7 @@ export async function runSubpixel(options: SubpixelOptions): Promise<SubpixelRep
       ...finder.running,
       rows: summarise(trials, sigmas, snrs),
       scales,
+      borders: borders.map(borderRow),
       scaleSnr: SCALE_SNR,
     };
   } finally {
@@ -230,6 +257,64 @@ async function scaleFrame(
     const radius = row.kind === 'pair' ? Math.min(HIT_RADIUS, row.px / 2) : HIT_RADIUS;
     row.found += match(final, members, radius).length;
   }
+}
+
+interface BorderTrials {
+  px: number;
+  targets: number;
+  misses: Miss[];
+}
+
+/** One frame with a target on each side that has calm ground. */
+async function borderFrame(
+  background: Background,
+  borders: BorderTrials[],
+  finder: TwoWayFinder,
+  random: () => number,
+): Promise<void> {
+  const targets: Injected[] = [];
+  const trials: BorderTrials[] = [];
+  let turn = Math.floor(random() * borders.length);
+  for (const { side, site } of chooseBorderSites(background, SMOOTH_MOST, random)) {
+    const trial = borders[turn]!;
+    turn = (turn + 1) % borders.length;
+    const contrast = SCALE_SNR * Math.hypot(background.noise, site.roughness);
+    const at = nearBorder(background, side, inPixel(site, random), trial.px);
+    const target = { ...at, sigma: PAIR_SIGMA, contrast };
+    if (!fits(background, target)) continue;
+    targets.push(target);
+    trials.push(trial);
+    trial.targets++;
+  }
+  if (targets.length === 0) return;
+  const { final } = await finder.find(background, render(background, targets, random));
+  for (const hit of match(final, targets, HIT_RADIUS)) {
+    trials[hit.truth]!.misses.push(missOf(final[hit.found]!, targets[hit.truth]!));
+  }
+}
+
+function nearBorder({ width, height }: { width: number; height: number }, side: Side, at: Point, px: number): Point {
+  switch (side) {
+    case 'left':
+      return { ...at, x: px };
+    case 'right':
+      return { ...at, x: width - 1 - px };
+    case 'top':
+      return { ...at, y: px };
+    case 'bottom':
+      return { ...at, y: height - 1 - px };
+  }
+}
+
+function borderRow({ px, targets, misses }: BorderTrials): BorderRow {
+  const inside = misses.flatMap((m) => [Math.abs(m.dx) <= m.sigmaX, Math.abs(m.dy) <= m.sigmaY]);
+  return {
+    px,
+    targets,
+    found: misses.length,
+    rms: rootMeanSquare(misses.flatMap((m) => [m.dx, m.dy])),
+    coverage: inside.length === 0 ? null : inside.filter(Boolean).length / inside.length,
+  };
 }
 
 function scaleTargets(row: ScaleRow, at: Point, contrast: number, random: () => number): Injected[] {
