@@ -384,7 +384,8 @@ class CropSampler:
     def inject(self, z: np.ndarray, points: np.ndarray, sigmas: np.ndarray, chance: float, most: int = 3) -> tuple[np.ndarray, np.ndarray]:
         """Add one to ``most`` targets of exactly known centre, 1 to 15 px across; contrast is a multiple of the local deviation.
 
-        Small ones are pixel-integrated Gaussians; large ones may have a flat top. One in five has a neighbour 5 to 9 px away.
+        Small ones are pixel-integrated Gaussians; large ones may have a flat top. One in five has a neighbour 5 to 9 px away, one in
+        seven is within 4 px of a border, where targets come into sight.
         """
         rng = self.rng
         size = z.shape[0]
@@ -393,7 +394,7 @@ class CropSampler:
         points, sigmas = list(points), list(sigmas)
 
         def add(x: float, y: float, s: float, amplitude: float, apart: float) -> None:
-            if not (3 <= x <= size - 4 and 3 <= y <= size - 4) or any(np.hypot(x - px, y - py) < apart for px, py in points):
+            if not (0 <= x <= size - 1 and 0 <= y <= size - 1) or any(np.hypot(x - px, y - py) < apart for px, py in points):
                 return
             stretch = float(np.exp(rng.uniform(-0.35, 0.35))) if rng.random() < 0.5 else 1.0
             blob = pixel_gaussian(size, x, y, s * stretch, s / stretch) / (centre_share(s * stretch) * centre_share(s / stretch))
@@ -407,7 +408,11 @@ class CropSampler:
             sigmas.append(s)
 
         for _ in range(rng.integers(1, most + 1)):
-            x, y = rng.uniform(3, size - 4, 2)
+            x, y = rng.uniform(0, size - 1, 2)
+            if rng.random() < 1 / 7:
+                x = float(rng.uniform(0, 4))
+                x = x if rng.random() < 0.5 else size - 1 - x
+                x, y = (x, y) if rng.random() < 0.5 else (y, x)
             # Three in ten are little more than one pixel.
             smallest, largest = (0.2, 0.6) if rng.random() < 0.3 else (0.35, 3.5)
             s = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
