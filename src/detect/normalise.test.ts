@@ -21,6 +21,8 @@ interface Case {
   median: number;
   scale: number;
   z: number[];
+  /** To multiples of 8. */
+  padded?: { width: number; height: number; z: number[] };
 }
 // Written by the training package's normalise.py; its own tests read the same file.
 const cases = JSON.parse(
@@ -36,11 +38,13 @@ describe('the same numbers as in training', () => {
     const { median, scale } = normaliser.statistics(counts(c));
     expect(median).toBe(c.median);
     expect(scale).toBeCloseTo(c.scale, 9);
-    const out = new Float32Array(c.width * c.height);
-    normaliser.run(counts(c), c.width, c.height, out, c.width, c.height);
-    c.z.forEach((z, i) => {
-      expect(Math.abs(out[i]! - z)).toBeLessThanOrEqual(2e-6 * Math.max(1, Math.abs(z)));
-    });
+    for (const { width, height, z } of [c, ...(c.padded === undefined ? [] : [c.padded])]) {
+      const out = new Float32Array(width * height);
+      normaliser.run(counts(c), c.width, c.height, out, width, height);
+      z.forEach((value, i) => {
+        expect(Math.abs(out[i]! - value)).toBeLessThanOrEqual(2e-6 * Math.max(1, Math.abs(value)));
+      });
+    }
   });
 });
 
@@ -61,21 +65,47 @@ test('medians by sorting, for any counts, and nothing left over from the frame b
   );
 });
 
-test('padding is the median of the frame, whatever was there', () => {
-  const out = new Float32Array(5 * 4).fill(7);
-  new Normaliser({ ...options, minScale: 1000, zMin: -1e6, zMax: 1e6 }).run(
-    Uint8Array.of(0, 1, 2, 10, 11, 12),
-    3,
-    2,
-    out,
-    5,
-    4,
-  );
-  const rows = [0, 1, 2, 3].map((y) => [...out.subarray(5 * y, 5 * y + 5)].map((z) => Math.round(z * 1000)));
-  expect(rows).toEqual([
-    [-2, -1, 0, 0, 0],
-    [8, 9, 10, 0, 0],
-    [0, 0, 0, 0, 0],
-    [0, 0, 0, 0, 0],
-  ]);
+describe('padding', () => {
+  const plain = new Normaliser({ ...options, madToSigma: 0, stdShare: 0, minScale: 1, zMin: -1e6, zMax: 1e6 });
+  const padded = (counts: Uint16Array, [width, height]: [number, number], [outWidth, outHeight]: [number, number]) => {
+    const out = new Float32Array(outWidth * outHeight).fill(Number.NaN);
+    plain.run(counts, width, height, out, outWidth, outHeight);
+    const { median } = plain.statistics(counts);
+    return (x: number, y: number) => out[y * outWidth + x]! + median;
+  };
+
+  test('goes on as the ground at the border is, and shows no target a second time', () => {
+    // Left half 100, right half 500; the lower fifth 900; a target at the right border.
+    const [w, h] = [61, 50];
+    const counts = Uint16Array.from({ length: w * h }, (_, i) => {
+      const [x, y] = [i % w, Math.floor(i / w)];
+      if (Math.abs(x - 59) <= 1 && Math.abs(y - 12) <= 1) return 4000;
+      return y >= 40 ? 900 : x < 32 ? 100 : 500;
+    });
+    const at = padded(counts, [w, h], [64, 56]);
+    for (let y = 0; y < 32; y++) expect([61, 62, 63].map((x) => at(x, y))).toEqual([500, 500, 500]);
+    for (let x = 0; x < 64; x++) for (let y = 50; y < 56; y++) expect(at(x, y)).toBe(900);
+    for (let y = 48; y < 50; y++) expect(at(62, y)).toBe(900);
+  });
+
+  test('any size: a constant frame stays one, and what was there stays', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 40 }), fc.integer(), (w, h, seed) => {
+        const flat = new Uint16Array(w * h).fill(77);
+        const [outWidth, outHeight] = [8 * Math.ceil(w / 8), 8 * Math.ceil(h / 8)];
+        const even = padded(flat, [w, h], [outWidth, outHeight]);
+        const counts = Uint16Array.from(flat, (_, i) => (Math.imul(i + 1, seed) >>> 8) & 1023);
+        const at = padded(counts, [w, h], [outWidth, outHeight]);
+        const [least, most] = [Math.min(...counts), Math.max(...counts)];
+        for (let y = 0; y < outHeight; y++) {
+          for (let x = 0; x < outWidth; x++) {
+            expect(even(x, y)).toBe(77);
+            if (x < w && y < h) expect(at(x, y)).toBe(counts[y * w + x]);
+            else expect(at(x, y) >= least && at(x, y) <= most).toBe(true);
+          }
+        }
+      }),
+      { seed: 5, numRuns: 60 },
+    );
+  });
 });

@@ -24,6 +24,9 @@ export interface FrameStatistics {
 
 type Counts = Frame['data'];
 
+/** Padding is in squares of so many px: what the network's coarsest level takes for one. */
+const PAD_BLOCK = 8;
+
 /**
  * `z = clip((v - median) / scale, zMin, zMax)`, `scale = max(madToSigma * MAD, stdShare * std, minScale)`.
  *
@@ -33,6 +36,7 @@ type Counts = Frame['data'];
 export class Normaliser {
   private readonly histogram = new Uint32Array(65_536);
   private readonly table = new Float32Array(65_536);
+  private readonly block = new Float32Array(3 * PAD_BLOCK * PAD_BLOCK);
 
   constructor(private readonly options: Normalisation) {}
 
@@ -43,8 +47,7 @@ export class Normaliser {
 
   /**
    * Normalises a `width` x `height` frame into `out`, a plane of `outWidth` x `outHeight` (at least as large). What lies right
-   * of and below the frame is 0, the frame's median, as the network's own padding has it on the other sides. A mirror image there would
-   * show each target near the border a second time, and the network makes one peak of the two, at the border between them.
+   * of and below the frame goes on as the ground at the border is (`pad`).
    */
   run(counts: Counts, width: number, height: number, out: Float32Array, outWidth: number, outHeight: number): void {
     const { statistics, low, high } = this.measure(counts);
@@ -61,9 +64,62 @@ export class Normaliser {
       let to = y * outWidth;
       const end = from + width;
       while (from < end) out[to++] = table[counts[from++]!]!;
-      out.fill(0, to, (y + 1) * outWidth);
     }
-    out.fill(0, height * outWidth, outHeight * outWidth);
+    this.pad(out, width, height, outWidth, outHeight);
+  }
+
+  /**
+   * Every 8 px along the border the median of the last 8 px of the frame, of 24 along it, fills what lies beyond. A mirror image there
+   * would show each target near the border a second time, and the network makes one peak of the two, at the border between them; one
+   * value for all, such as the frame's median, makes an edge wherever the ground is another, and its dynamic kernels see that everywhere.
+   */
+  private pad(out: Float32Array, width: number, height: number, outWidth: number, outHeight: number): void {
+    if (outWidth > width) {
+      const left = Math.max(0, width - PAD_BLOCK);
+      for (let top = 0; top < height; top += PAD_BLOCK) {
+        const bottom = Math.min(height, top + PAD_BLOCK);
+        const ground = this.median(
+          out,
+          outWidth,
+          left,
+          width,
+          Math.max(0, top - PAD_BLOCK),
+          Math.min(height, bottom + PAD_BLOCK),
+        );
+        for (let y = top; y < bottom; y++) out.fill(ground, y * outWidth + width, (y + 1) * outWidth);
+      }
+    }
+    if (outHeight > height) {
+      const top = Math.max(0, height - PAD_BLOCK);
+      for (let left = 0; left < outWidth; left += PAD_BLOCK) {
+        const right = Math.min(outWidth, left + PAD_BLOCK);
+        const ground = this.median(
+          out,
+          outWidth,
+          Math.max(0, left - PAD_BLOCK),
+          Math.min(outWidth, right + PAD_BLOCK),
+          top,
+          height,
+        );
+        for (let y = height; y < outHeight; y++) out.fill(ground, y * outWidth + left, y * outWidth + right);
+      }
+    }
+  }
+
+  /** Upper median of a rectangle of a plane; `right` and `bottom` are the first beyond it. */
+  private median(
+    plane: Float32Array,
+    stride: number,
+    left: number,
+    right: number,
+    top: number,
+    bottom: number,
+  ): number {
+    let n = 0;
+    for (let y = top; y < bottom; y++) {
+      for (let x = left; x < right; x++) this.block[n++] = plane[y * stride + x]!;
+    }
+    return this.block.subarray(0, n).sort()[n >> 1]!;
   }
 
   private measure(counts: Counts): { statistics: FrameStatistics; low: number; high: number } {

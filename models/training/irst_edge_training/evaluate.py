@@ -15,10 +15,24 @@ from .model import STRIDE, P2PLite
 from .normalise import normalise
 
 
-def pad_to(z: np.ndarray, multiple: int = 8) -> np.ndarray:
-    """Pad right and bottom with the median (0) to a multiple, as ``src/detect/normalise.ts``; what was there does not move."""
+def pad_to(z: np.ndarray, multiple: int = 8, block: int = 8) -> np.ndarray:
+    """Pad right and bottom to a multiple, by medians of the ground at the border, as ``pad`` of ``src/detect/normalise.ts`` does it.
+
+    What was there does not move.
+    """
     h, w = z.shape
-    return np.pad(z, ((0, -h % multiple), (0, -w % multiple)))
+    out = np.pad(z, ((0, -h % multiple), (0, -w % multiple)))
+
+    def median(part: np.ndarray) -> np.float32:
+        return np.sort(part, axis=None)[part.size // 2]
+
+    if out.shape[1] > w:
+        for top in range(0, h, block):
+            out[top : min(h, top + block), w:] = median(out[max(0, top - block) : min(h, top + 2 * block), max(0, w - block) : w])
+    if out.shape[0] > h:
+        for left in range(0, out.shape[1], block):
+            out[h:, left : left + block] = median(out[max(0, h - block) : h, max(0, left - block) : left + 2 * block])
+    return out
 
 
 def heat_map(model: P2PLite, image: np.ndarray) -> np.ndarray:

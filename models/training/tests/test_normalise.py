@@ -5,6 +5,7 @@ import unittest
 
 import numpy as np
 
+from irst_edge_training.evaluate import pad_to
 from irst_edge_training.normalise import frame_statistics, normalise
 
 from .common import NORMALISATION
@@ -19,6 +20,10 @@ class Normalise(unittest.TestCase):
                 self.assertEqual(median, case["median"])
                 self.assertAlmostEqual(scale, case["scale"], places=9)
                 np.testing.assert_allclose(normalise(frame).ravel(), case["z"], rtol=2e-6, atol=2e-6)
+                if "padded" in case:
+                    padded = case["padded"]
+                    z = np.array(padded["z"]).reshape(padded["height"], padded["width"])
+                    np.testing.assert_allclose(pad_to(normalise(frame)), z, rtol=2e-6, atol=2e-6)
 
     def test_refuses_what_is_no_count(self):
         with self.assertRaises(TypeError):
