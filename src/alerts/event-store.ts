@@ -36,10 +36,11 @@ export class StoreError extends Error {
 const FILE = 'outbox.mdb';
 /** Damaged files that are kept for a look, the newest. */
 const MAX_ASIDE = 3;
-/** What a damaged file does to the process that reads it. */
+/**
+ * What a damaged file does to the process that reads it. Any other end, SIGKILL of a system without memory or a slow disk, says nothing
+ * of the file, however often it comes: a sound one must never be moved aside.
+ */
 const FATAL_SIGNALS: readonly string[] = ['SIGBUS', 'SIGSEGV', 'SIGABRT', 'SIGILL', 'SIGFPE'];
-/** An opening that ends in any other way this often in a row is blamed on the file too. */
-const MAX_OPEN_FAILURES = 3;
 const { ENOSPC, EDQUOT } = constants.errno;
 const MDB_MAP_FULL = -30792;
 
@@ -58,7 +59,6 @@ export class EventStore {
   #unlock: (() => void) | undefined;
   #child: ChildProcess | undefined;
   #opened = false;
-  #openFailures = 0;
   #number = 0;
   #settle: { resolve: (ms: number) => void; reject: (error: Error) => void } | undefined;
   /** Files moved aside, so far. */
@@ -108,11 +108,19 @@ export class EventStore {
     // A process that close() ended says nothing of the file.
     if (this.#closed) throw new StoreError('process_ended', 'the store is closed');
     if (damage === undefined) return { records, stored: keysOf(records) };
-    this.#moveAside();
+    const aside = this.#moveAside();
     const logged: StoredRecord[] = [];
     const removed = new Set<string>();
-    const again = await this.#start(logged, removed);
-    if (again !== undefined) throw new StoreError('disk_error', `a fresh store does not work either: ${again}`);
+    try {
+      const again = await this.#start(logged, removed);
+      if (again !== undefined) throw new StoreError('disk_error', `a fresh store does not work either: ${again}`);
+    } catch (error) {
+      // Not the file's fault, or not its alone: it stays what the next attempt reads.
+      this.#moveBack(aside);
+      throw error;
+    }
+    this.movedAside += 1;
+    this.#forgetOldest();
     // The log is newer than the file that was damaged.
     const stored = keysOf(logged);
     const saved = records.filter(([key]) => !removed.has(key) && !stored.has(key));
@@ -201,19 +209,10 @@ export class EventStore {
         clearTimeout(timer);
         act();
       };
-      const blame = (message: string, fileIsDamaged: boolean, fault: StoreFault) => {
-        this.#openFailures += 1;
-        if (fileIsDamaged || this.#openFailures >= MAX_OPEN_FAILURES) {
-          this.#openFailures = 0;
-          resolve(message);
-        } else {
-          reject(new StoreError(fault, message));
-        }
-      };
       const timer = setTimeout(() => {
         settle(() => {
           child.kill('SIGKILL');
-          blame(`not read within ${this.#options.openTimeoutMs} ms`, false, 'timeout');
+          reject(new StoreError('timeout', `not read within ${this.#options.openTimeoutMs} ms`));
         });
       }, this.#options.openTimeoutMs);
       const answer = (reply: StoreReply) => {
@@ -225,7 +224,6 @@ export class EventStore {
             break;
           case 'opened':
             settle(() => {
-              this.#openFailures = 0;
               this.#opened = true;
               // While it works, a timer keeps us alive; idle, it must not.
               keepAlive(child, false);
@@ -237,8 +235,8 @@ export class EventStore {
               const { code, message: text } = reply;
               // LMDB's own codes are about the file; an errno is about the disk or the permissions.
               if (reply.newer) reject(new StoreError('too_new', text));
-              else if (code < 0 && code !== MDB_MAP_FULL) blame(text, true, 'disk_error');
-              else if (reply.version !== undefined) blame(text, true, 'disk_error');
+              else if (code < 0 && code !== MDB_MAP_FULL) resolve(text);
+              else if (reply.version !== undefined) resolve(text);
               else reject(new StoreError(faultOf(code), text));
             });
             break;
@@ -270,7 +268,10 @@ export class EventStore {
       });
       child.on('exit', (code, signal) => {
         const how = `the store's process ended (${signal ?? `exit code ${code}`})`;
-        settle(() => blame(how, signal !== null && FATAL_SIGNALS.includes(signal), 'process_ended'));
+        settle(() => {
+          if (signal !== null && FATAL_SIGNALS.includes(signal)) resolve(how);
+          else reject(new StoreError('process_ended', how));
+        });
         this.#lost(child, new StoreError('process_ended', how));
       });
     });
@@ -289,19 +290,40 @@ export class EventStore {
     if (requests?.writable) requests.write(encodeRequest(request));
   }
 
-  #moveAside(): void {
-    this.movedAside += 1;
+  /** @returns where the file is now; undefined: there was none */
+  #moveAside(): string | undefined {
+    const stamp = new Date().toISOString().replace(/[-:.]/g, '');
+    const aside = join(this.#options.directory, `outbox-damaged-${stamp}-${this.movedAside + 1}.mdb`);
+    try {
+      renameSync(this.#path, aside);
+      rmSync(`${this.#path}-lock`, { force: true });
+      return aside;
+    } catch (error) {
+      if (errno(error) === 'ENOENT') return undefined;
+      throw new StoreError('disk_error', (error as Error).message);
+    }
+  }
+
+  /** In place of what the attempt with a fresh file left. What came from the log is in the log still. */
+  #moveBack(aside: string | undefined): void {
+    if (aside === undefined) return;
+    try {
+      renameSync(aside, this.#path);
+      rmSync(`${this.#path}-lock`, { force: true });
+    } catch {
+      // The disk takes nothing now; what is aside is not removed, and can be looked at.
+    }
+  }
+
+  #forgetOldest(): void {
     const { directory } = this.#options;
     try {
-      const stamp = new Date().toISOString().replace(/[-:.]/g, '');
-      renameSync(this.#path, join(directory, `outbox-damaged-${stamp}-${this.movedAside}.mdb`));
-      rmSync(`${this.#path}-lock`, { force: true });
       const aside = readdirSync(directory)
         .filter((name) => name.startsWith('outbox-damaged-'))
         .sort();
       for (const name of aside.slice(0, -MAX_ASIDE)) rmSync(join(directory, name), { force: true });
-    } catch (error) {
-      if (errno(error) !== 'ENOENT') throw new StoreError('disk_error', (error as Error).message);
+    } catch {
+      // One too many is no harm.
     }
   }
 }

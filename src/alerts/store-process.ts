@@ -68,6 +68,8 @@ class Store {
 
   /** Reads the log. @returns how many of its records are damaged */
   replay(): number {
+    // A fresh file in place of a damaged one has no mark: then the newest generation of which there is anything counts, void or not. It
+    // may bring back what was acknowledged; a second copy costs less than a lost event.
     const mark = Number(Buffer.from(this.#db.get(LOG_KEY) ?? '').toString());
     try {
       const found = this.#log?.replay(mark >= 1 && mark <= MAX_GENERATION ? mark : undefined);

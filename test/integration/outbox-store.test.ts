@@ -324,6 +324,45 @@ describe('the store of events', () => {
     expect(box.counters().store).toMatchObject({ mode: 'disk', movedAside: 1 });
   });
 
+  /** A store's process that ends by `signal` the first `times` times, and is the real one then. */
+  async function failingProcess(signal: NodeJS.Signals, times: number): Promise<string> {
+    const folder = await mkdtemp(join(dir, 'failing-'));
+    const file = join(folder, 'store.mjs');
+    await writeFile(
+      file,
+      `import { appendFileSync, readFileSync } from 'node:fs';
+      appendFileSync(${JSON.stringify(join(folder, 'starts'))}, '.');
+      if (readFileSync(${JSON.stringify(join(folder, 'starts'))}).length <= ${times}) process.kill(process.pid, '${signal}');
+      process.argv[1] = ${JSON.stringify(storeProcess)};
+      await import(process.argv[1]);`,
+    );
+    return file;
+  }
+
+  it.each<[signal: NodeJS.Signals, times: number, starts: number]>([
+    // Out of memory at boot: nothing is wrong with the file.
+    ['SIGKILL', 3, 4],
+    // As a damaged file would, but the fresh one does not work either.
+    ['SIGABRT', 2, 3],
+  ])('keeps a sound file: %s, %i times', async (signal, times, starts) => {
+    const directory = await mkdtemp(join(dir, 'sound-'));
+    const { box } = outbox(directory);
+    await box.start();
+    for (let i = 0; i < 500; i++) box.offer(record(`e${i}`));
+    expect(await box.flush(20_000)).toBe(true);
+    await box.stop(5_000);
+
+    const { box: next, problems } = outbox(directory, {
+      retryMs: 10,
+      storeProcess: await failingProcess(signal, times),
+    });
+    await next.start();
+    await until('opened', () => next.counters().store.mode === 'disk');
+    expect(balanced(next)).toMatchObject({ recovered: 500, waiting: 500, store: { movedAside: 0, starts } });
+    expect(new Set(problems.map((e) => e.code))).toEqual(new Set(['OUTBOX_DEGRADED']));
+    expect((await readdir(directory)).filter((name) => name.startsWith('outbox-damaged'))).toEqual([]);
+  });
+
   describe('with a log ahead of it', () => {
     /** A store whose process was killed: 40 records in the file, and in the log 3 more, of which one is removed, and one of the file. */
     async function killed(): Promise<string> {
