@@ -4,7 +4,7 @@ import { EdgeError, EXIT, errno } from '../types/errors.js';
 
 /**
  * Makes sure that one process at a time uses a state directory. A file names the holder by process id and start time, so that
- * neither a crash nor a reused id leaves it locked.
+ * neither a crash nor a reused id leaves it locked, nor a process that was killed and is not waited for.
  *
  * Throws `EdgeError` `STATE_IN_USE`; a system error where the directory cannot be written.
  *
@@ -27,7 +27,8 @@ export function lockState(directory: string): () => void {
         if (pid !== undefined) {
           throw new EdgeError('STATE_IN_USE', `the state directory ${directory} is in use by process ${pid}`, {
             hint: 'Stop the other irst-edge, or give each its own state directory.',
-            exitCode: EXIT.config,
+            // Not a fault of the configuration: the other may be about to end, and a service that is not started again is worse.
+            exitCode: EXIT.unavailable,
           });
         }
         if (tries >= 3) throw error;
@@ -53,8 +54,11 @@ export function lockHolder(directory: string): number | undefined {
 function holder(pid: number): string {
   const stat = read(`/proc/${pid}/stat`);
   if (stat === '') return '';
-  // Field 22 of proc(5); the second field is the name, in parentheses, and may hold anything.
-  const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  // Fields 3 and 22 of proc(5); the second field is the name, in parentheses, and may hold anything.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const [state = '', start = ''] = [fields[0], fields[19]];
+  // Dead, though a thread that hangs in a driver, or a parent that does not wait, may keep its entry for ever.
+  if (state === 'Z' || state === 'X') return '';
   return `${pid} ${start} ${read('/proc/sys/kernel/random/boot_id').trim()}`;
 }
 

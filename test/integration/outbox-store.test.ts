@@ -133,7 +133,7 @@ describe('the store of events', () => {
     const item = box.take();
     expect(item?.stored).toBe('yes');
     const { box: other, problems } = outbox(directory);
-    await expect(other.start()).rejects.toMatchObject({ code: 'STATE_IN_USE', exitCode: 78 });
+    await expect(other.start()).rejects.toMatchObject({ code: 'STATE_IN_USE', exitCode: 69 });
     expect(problems).toEqual([]);
     box.offer(record('c', 'end'));
     await box.flush(20_000);
