@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { DurableOutbox, type DurableOutboxOptions, type EventKind, type OutboxRecord } from './durable-outbox.js';
 
+/** Of a clock that is set. */
+const WALL = Date.UTC(2026, 6, 1);
 let seq = 0;
 function record(id: string, kind: EventKind = 'new', more: Partial<OutboxRecord> = {}): OutboxRecord {
   seq += 1;
@@ -11,15 +13,15 @@ function record(id: string, kind: EventKind = 'new', more: Partial<OutboxRecord>
     severity: 1,
     topic: 't',
     payload: Buffer.from(id),
-    createdAtMs: 1_000,
-    expiresAtMs: 61_000,
+    createdAtMs: WALL,
+    expiresAtMs: WALL + 60_000,
     ...more,
   };
 }
 
 /** In memory, with clocks that the test moves. */
 function outbox(options: DurableOutboxOptions = {}) {
-  const clock = { wall: 1_000, monotonic: 0 };
+  const clock = { wall: WALL, monotonic: 0 };
   const box = new DurableOutbox({ now: () => clock.wall, monotonic: () => clock.monotonic, ...options });
   const later = (ms: number) => {
     clock.wall += ms;
@@ -66,14 +68,14 @@ describe('DurableOutbox in memory', () => {
   it('counts down the time that is left, and ends it', () => {
     const { box, later } = outbox();
     box.offer(record('a'));
-    box.offer(record('b', 'new', { expiresAtMs: 31_000 }));
+    box.offer(record('b', 'new', { expiresAtMs: WALL + 30_000 }));
     later(20_500);
     const item = box.take();
     expect(item && box.secondsLeft(item)).toBe(10);
     later(39_600);
     expect(box.take()).toBeUndefined();
     expect(balanced(box).dropped.expired).toBe(1);
-    expect(box.offer(record('late', 'new', { expiresAtMs: 2_000 }))).toBe(false);
+    expect(box.offer(record('late', 'new', { expiresAtMs: WALL + 1_000 }))).toBe(false);
     expect(balanced(box).dropped.expired).toBe(2);
   });
 
@@ -85,7 +87,7 @@ describe('DurableOutbox in memory', () => {
     expect(box.take()?.record.id).toBe('a');
     // Set back, it does not make an event live longer than it was to.
     clock.wall = 0;
-    box.offer(record('b', 'new', { createdAtMs: 500_000, expiresAtMs: 560_000 }));
+    box.offer(record('b', 'new', { createdAtMs: WALL, expiresAtMs: WALL + 60_000 }));
     later(60_001);
     expect(box.take()).toBeUndefined();
   });

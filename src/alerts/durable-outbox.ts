@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { EdgeError, EXIT } from '../types/errors.js';
+import { EARLIEST_MS } from '../util/earliest.js';
 import { EVENT_DROP_REASONS, type EventDropReason, type EventItem, EventQueue } from './event-queue.js';
 import { EventStore, type StoredRecord, StoreError, type StoreFault } from './event-store.js';
 import { decodeRecord, type EventKind, encodeRecord, type OutboxRecord, recordKey } from './outbox-record.js';
@@ -358,8 +359,10 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   #deadline(record: OutboxRecord): number {
     const { now, monotonic, maxAgeMs } = this.#options;
     const lifetime = Math.min(record.expiresAtMs - record.createdAtMs, maxAgeMs);
-    // Read back after a power cut, a record from before the clock was set would be decades old: better late than lost.
-    const left = record.undated === true ? lifetime : Math.min(record.createdAtMs + lifetime - now(), lifetime);
+    // Read back after a power cut, a record from before the clock was set would be decades old: better late than lost. Not every time
+    // service says that it has not set the clock, but a date says it too.
+    const undated = record.undated === true || record.createdAtMs < EARLIEST_MS;
+    const left = undated ? lifetime : Math.min(record.createdAtMs + lifetime - now(), lifetime);
     return monotonic() + left;
   }
 

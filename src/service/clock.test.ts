@@ -15,9 +15,11 @@ test.each([
   ['chrony wrote its drift an hour ago', { [DRIFT]: NOW - HOUR }, true],
   ['chrony beside a timesyncd that is switched off but left its folder', { [FOLDER]: NOW, [DRIFT]: NOW }, true],
   ['chrony has been silent since yesterday', { [DRIFT]: NOW - 24 * HOUR }, null],
+  ['chrony wrote its drift shortly before the machine was started', { [DRIFT]: NOW - HOUR }, null, HOUR / 2],
+  ['chrony wrote its drift since the machine was started', { [DRIFT]: NOW - HOUR / 4 }, true, HOUR / 2],
   ['nothing keeps the time', {}, null],
-])('%s', async (_, files: Record<string, number>, synchronised) => {
-  expect(await clockState(async (path) => files[path], NOW)).toEqual({ synchronised });
+])('%s', async (_, files: Record<string, number>, synchronised, uptimeMs = 48 * HOUR) => {
+  expect(await clockState(async (path) => files[path], NOW, uptimeMs)).toEqual({ synchronised });
 });
 
 let watch: ClockWatch;

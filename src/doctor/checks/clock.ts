@@ -1,10 +1,9 @@
 import type { ClockState } from '../../alerts/schema.js';
 import { ClockWatch } from '../../service/clock.js';
+import { EARLIEST_MS } from '../../util/earliest.js';
 import { error, type Finding, info, ok, warning } from '../finding.js';
 
 const CHECK = 'clock';
-/** Before the first release of this program no clock can truly stand: a board without a battery starts there. */
-const EARLIEST_MS = Date.UTC(2026, 0, 1);
 
 const FIX = 'install and start a time service: sudo apt-get install systemd-timesyncd (or chrony), then timedatectl';
 
