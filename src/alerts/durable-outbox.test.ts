@@ -92,6 +92,33 @@ describe('DurableOutbox in memory', () => {
     expect(box.take()).toBeUndefined();
   });
 
+  it('sends no end of an event whose beginning was given up: too old, or refused', () => {
+    const hour = 3_600_000;
+    const { box, clock, later } = outbox();
+    const day = { expiresAtMs: WALL + 24 * hour };
+    box.offer(record('old', 'new', day));
+    later(2 * hour);
+    box.offer(record('old', 'end', { createdAtMs: clock.wall, expiresAtMs: clock.wall + 24 * hour }));
+    later(23 * hour);
+    box.online();
+    expect(box.take()).toBeUndefined();
+    expect(balanced(box)).toMatchObject({ waiting: 0, dropped: { expired: 2 } });
+
+    const life = { createdAtMs: clock.wall, expiresAtMs: clock.wall + hour };
+    box.offer(record('bad', 'new', life));
+    const item = box.take();
+    box.offer(record('bad', 'end', life));
+    expect(item && box.drop(item, 'refused')).toBe(true);
+    expect(box.take()).toBeUndefined();
+    expect(balanced(box)).toMatchObject({ waiting: 0, dropped: { refused: 2 } });
+
+    // Too old as it comes.
+    box.offer(record('late', 'new', day));
+    box.offer(record('late', 'end', life));
+    expect(box.take()).toBeUndefined();
+    expect(balanced(box)).toMatchObject({ waiting: 0, dropped: { expired: 4 } });
+  });
+
   it('is bounded in age, size and number', () => {
     const { box, later } = outbox({ maxAgeMs: 1_000, maxMessageBytes: 10, maxCount: 2 });
     expect(box.offer(record('large', 'new', { payload: Buffer.alloc(11) }))).toBe(false);

@@ -209,7 +209,10 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
       return this.#refuse('oversized');
     }
     const deadline = this.#deadline(record);
-    if (deadline <= this.#options.monotonic()) return this.#refuse('expired');
+    if (deadline <= this.#options.monotonic()) {
+      if (record.kind === 'new') this.#queue.refuseLater(record.id, 'expired');
+      return this.#refuse('expired');
+    }
     const durable = this.#store !== undefined && record.kind !== 'update';
     const ready = !durable || this.#fault !== undefined;
     const item = this.#queue.add(record, { ready, live: this.#online, deadline });
@@ -549,12 +552,16 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     }
     // In the order in which they came: it is their age.
     records.sort((a, b) => a.createdAtMs - b.createdAtMs || a.seq - b.seq);
+    const now = this.#options.monotonic();
+    const tooOld = (record: OutboxRecord) => this.#deadline(record) <= now;
+    // Looked for first: a clock that was set back may have put the `end` before it.
+    const lost = new Set(records.filter((r) => r.kind === 'new' && tooOld(r)).map((r) => r.id));
     for (const record of records) {
       this.#recovered += 1;
       const inFile = stored.has(recordKey(record));
       const deadline = this.#deadline(record);
       const item =
-        deadline <= this.#options.monotonic()
+        lost.has(record.id) || deadline <= now
           ? 'expired'
           : this.#queue.add(record, { ready: true, live: false, deadline, recovered: true });
       if (typeof item === 'string') {

@@ -129,6 +129,29 @@ describe('EventQueue', () => {
     expect(drain()).toEqual(['sent end', 'c new']);
   });
 
+  it('drops what waits behind a beginning that is given up, for the same reason', () => {
+    const { q, add, gone, drain } = queue();
+    add(record('old', 'new'), { deadline: 10 });
+    add(record('old', 'update'), { deadline: 10 });
+    add(record('old', 'end'), { deadline: 30 });
+    add(record('bad', 'new', 2));
+    add(record('bad', 'update', 2));
+    const bad = q.take(0) as EventItem;
+    add(record('bad', 'end', 2));
+    q.drop(bad, 'refused');
+    q.expire(10);
+    expect(gone).toEqual([
+      ['old update', 'coalesced'],
+      ['bad update', 'coalesced'],
+      ['bad new', 'refused'],
+      ['bad end', 'refused'],
+      ['old new', 'expired'],
+      ['old end', 'expired'],
+    ]);
+    expect([add(record('bad', 'update')), add(record('old', 'end'))]).toEqual(['refused', 'expired']);
+    expect([drain(), q.waiting, q.bytes]).toEqual([[], 0, 0]);
+  });
+
   it('is bounded in bytes, and never drops what is in flight', () => {
     const { q, add, gone } = queue({ maxBytes: 2_600 });
     add(record('a', 'new', 0, { payload: Buffer.alloc(1_000) }));

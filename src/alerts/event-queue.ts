@@ -289,7 +289,10 @@ export class EventQueue {
   /** Drops everything whose time has run out, whether it could be sent or not. */
   expire(now: number): void {
     for (const group of [...this.#groups.values()]) {
-      for (const item of [...group.items]) if (item.deadline <= now) this.#remove(group, item, 'expired');
+      // One that leaves may take others along.
+      for (const item of [...group.items]) {
+        if (item.deadline <= now && group.items.includes(item)) this.#remove(group, item, 'expired');
+      }
     }
   }
 
@@ -336,10 +339,13 @@ export class EventQueue {
     this.#count -= 1;
     this.#bytes -= item.bytes;
     const { id, kind } = item.record;
-    if (kind === 'new' && why !== 'sent' && why !== 'coalesced') this.refuseLater(id, why);
     if (kind === 'end') this.refuseLater(id, 'after_end');
     this.#place(group);
     this.#gone(item, why);
+    if (kind !== 'new' || why === 'sent' || why === 'coalesced') return;
+    // An end without its beginning tells nobody anything: the event goes as a whole, as far as it has not left.
+    for (let rest = group.items[0]; rest !== undefined; rest = group.items[0]) this.#remove(group, rest, why);
+    this.refuseLater(id, why);
   }
 
   #coalesce(group: Group): void {
@@ -378,8 +384,7 @@ export class EventQueue {
       const worst = this.#worst.peek();
       // All that is left is in flight.
       if (worst === undefined) return;
-      // An end without its beginning tells nobody anything: the event goes as a whole, as far as it has not left.
-      for (const item of [...worst.items]) this.#remove(worst, item, 'overflow');
+      for (let item = worst.items[0]; item !== undefined; item = worst.items[0]) this.#remove(worst, item, 'overflow');
     }
   }
 }

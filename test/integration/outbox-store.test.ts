@@ -198,6 +198,35 @@ describe('the store of events', () => {
     await next.stop();
   });
 
+  it('sends no end of an event whose beginning grew too old while the program was away', async () => {
+    const hour = 3_600_000;
+    const directory = await mkdtemp(join(dir, 'too-old-'));
+    const { box } = outbox(directory, { now: () => Date.now() - 23 * hour });
+    await box.start();
+    const at = (hours: number) => ({
+      createdAtMs: Date.now() - hours * hour,
+      expiresAtMs: Date.now() + (24 - hours) * hour,
+    });
+    box.offer(record('old', 'new', at(24.9)));
+    box.offer(record('old', 'end', at(23)));
+    // Its clock was set back between the two.
+    box.offer(record('back', 'end', at(24.5)));
+    box.offer(record('back', 'new', at(23)));
+    await until('written', () => box.counters().store.written === 4);
+    await box.stop();
+
+    const { box: next } = outbox(directory);
+    await next.start();
+    next.online();
+    expect(all(next)).toEqual(['back new']);
+    expect(balanced(next)).toMatchObject({ recovered: 4, waiting: 0, dropped: { expired: 3 } });
+    await next.flush(20_000);
+    await next.stop();
+    const { box: last } = outbox(directory);
+    await last.start();
+    expect(last.counters().recovered).toBe(0);
+  });
+
   // What each does to a process that reads it, seen with lmdb 3.5.6: SIGBUS, SIGBUS, SIGABRT, SIGSEGV, SIGSEGV, an error.
   it.each<[string, (file: string) => Promise<void>]>([
     ['cut short to its first pages', (file) => truncate(file, 8_192)],
