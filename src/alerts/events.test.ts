@@ -399,6 +399,22 @@ describe('what holds back', () => {
     expect(follow(engine({ quietHours }), 4, () => ({}), of)).toEqual([[], [], ['new 1.0'], []]);
   });
 
+  it.each([
+    ['was never set, and the time service says so', false, START_MS, true],
+    ['says 1970, and no time service is known', null, Date.UTC(1970, 0, 1), true],
+    ['is set', true, START_MS, false],
+    ['has a battery, and no time service is known', null, START_MS, false],
+  ])('keeps no quiet hours by a clock that %s', (_, synchronised, capturedAtMs, opens) => {
+    const of = () => ({ capturedAtMs, clock: { synchronised } });
+    // All day long, but for a minute.
+    const hours = { from: '00:00', to: '23:59', clock: 'utc' } as const;
+    const suppressing = engine({ quietHours: { ...hours, action: 'suppress' } });
+    expect(follow(suppressing, 1, () => ({}), of)).toEqual([opens ? ['new 1.0'] : []]);
+    const lowering = engine({ quietHours: { ...hours, action: 'lower' } });
+    const [found] = lowering.update(update(0, { started: [track(0)] }), frame(0, of()));
+    expect(found?.severity).toBe(opens ? 'warning' : 'info');
+  });
+
   it('in quiet hours that lower, opens as info and rises at their end', () => {
     const quietHours = { from: '11:00', to: '12:00', clock: 'utc', action: 'lower' } as const;
     const target = engine({ quietHours });

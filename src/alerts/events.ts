@@ -1,6 +1,7 @@
 import { monotonicFactory } from 'ulid';
 import type { ModelIdentity } from '../types/model.js';
 import type { Track, TrackEndReason, TrackUpdate } from '../types/track.js';
+import { EARLIEST_MS } from '../util/earliest.js';
 import { bearingOf, type Intrinsics, type Mount } from './bearing.js';
 import { isQuiet, type QuietHours } from './quiet-hours.js';
 import {
@@ -68,7 +69,7 @@ export interface EventEngineOptions {
   zones?: readonly Zone[];
   /**
    * `suppress`: none opens in quiet hours; a target that is still there afterwards opens one then. `lower`: they open as `info`, and
-   * rise afterwards. Events that are open when the quiet hours begin go on.
+   * rise afterwards. Events that are open when the quiet hours begin go on. By a clock that was never set there are none.
    */
   quietHours?: QuietHours & { action: 'suppress' | 'lower' };
   /** The highest severity of the rules that apply; `base` where none does. Default: `warning`, no rules. */
@@ -277,14 +278,21 @@ export class EventEngine {
   }
 
   private holdReason(track: Track, here: readonly Zone[], frame: EventFrame): HoldReason | null {
-    const { stationary, zones, quietHours } = this.options;
+    const { stationary, zones } = this.options;
     if (!this.on) return 'disabled';
     if (frame.ffc === true) return 'ffc';
     if (frame.frozen === true) return 'frozen';
     if (track.sensorFixed) return 'sensorFixed';
     if (track.stationary && stationary === 'suppress') return 'stationary';
     if (!mayOpen(zones, here)) return 'zone';
-    return quietHours?.action === 'suppress' && isQuiet(quietHours, frame.capturedAtMs) ? 'quiet' : null;
+    return this.isQuiet('suppress', frame) ? 'quiet' : null;
+  }
+
+  /** A clock that was never set knows nothing of the hour: after each start without a battery it would be midnight. */
+  private isQuiet(action: 'suppress' | 'lower', { clock, capturedAtMs }: EventFrame): boolean {
+    const { quietHours } = this.options;
+    if (quietHours?.action !== action || clock?.synchronised === false || capturedAtMs < EARLIEST_MS) return false;
+    return isQuiet(quietHours, capturedAtMs);
   }
 
   private open(followed: Followed, here: readonly Zone[], frame: EventFrame, messages: EventMessage[]): void {
@@ -328,8 +336,8 @@ export class EventEngine {
   }
 
   private severity(track: Track, here: readonly Zone[], frame: EventFrame): Severity {
-    const { severity, quietHours } = this.options;
-    if (quietHours?.action === 'lower' && isQuiet(quietHours, frame.capturedAtMs)) return 'info';
+    const { severity } = this.options;
+    if (this.isQuiet('lower', frame)) return 'info';
     const found = severity.rules
       .filter(
         (rule) =>
