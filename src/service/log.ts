@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream';
 import { type DestinationStream, type Logger, pino } from 'pino';
 import pinoPretty from 'pino-pretty';
 import type { LogConfig } from '../config/schema.js';
@@ -9,16 +10,35 @@ export type { Logger };
  * Logs go to standard error: standard output belongs to what a command prints. JSON lines where nobody watches (journald
  * keeps the time), readable lines on a terminal. Lines for the journal begin with their priority, so that `journalctl -p warning`
  * finds them.
+ *
+ * Where standard error is a file on a full disk, lines are lost and the program goes on.
  */
 export function createLogger(config: LogConfig, stream?: DestinationStream, journal = isJournal(2)): Logger {
   const pretty = config.format === undefined ? process.stderr.isTTY === true : config.format === 'pretty';
-  const target =
-    stream ??
-    (pretty
-      ? pinoPretty({ destination: 2, ignore: 'pid,hostname', sync: true })
-      : pino.destination({ fd: 2, sync: true }));
+  const target = stream ?? (pretty ? prettyOn(standardError()) : standardError());
   // The pretty printer makes several lines of one: they stay as they are.
   return pino({ level: config.level, base: null }, journal && !pretty ? new PriorityStream(target) : target);
+}
+
+/** Most that waits while nothing can be written, bytes. */
+const MAX_WAITING = 64 * 1024;
+
+function standardError(): DestinationStream {
+  const target = pino.destination({ fd: 2, sync: true, maxLength: MAX_WAITING });
+  // Without a listener it would end the program. What could not be written is tried again with the next line.
+  target.on('error', () => {});
+  return target;
+}
+
+/** By a stream that never fails: the pretty printer ends at the first error of its own. */
+function prettyOn(target: DestinationStream): DestinationStream {
+  const destination = new Writable({
+    write(line, _encoding, done) {
+      target.write(String(line));
+      done();
+    },
+  });
+  return pinoPretty({ destination, ignore: 'pid,hostname' });
 }
 
 /** https://getpino.io/#/docs/api?id=pino-metadata */

@@ -28,13 +28,16 @@ interface Result {
 }
 
 /** Runs the command line as its users do: the file itself, in an empty folder, without variables of ours. */
-function run(args: string[], options: { env?: Record<string, string>; stdout?: number; command?: string } = {}) {
+function run(
+  args: string[],
+  options: { env?: Record<string, string>; stdout?: number; stderr?: number; command?: string } = {},
+) {
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('IRST_EDGE')));
   return new Promise<Result>((resolve, reject) => {
     const child = spawn(options.command ?? CLI, args, {
       cwd: folder,
       env: { ...env, ...options.env },
-      stdio: ['ignore', options.stdout ?? 'pipe', 'pipe'],
+      stdio: ['ignore', options.stdout ?? 'pipe', options.stderr ?? 'pipe'],
       timeout: 30_000,
     });
     let out = '';
@@ -129,6 +132,22 @@ describe('irst-edge', () => {
       const { code, err } = await run(['config', 'schema'], { stdout: full });
       expect(err).toContain('irst-edge: OUTPUT_FAILED: stdout: writing failed: ENOSPC');
       expect(code).toBe(74);
+    } finally {
+      closeSync(full);
+    }
+  });
+});
+
+describe('irst-edge run', () => {
+  it.each(['json', 'pretty'])('goes on where the log (%s) goes to a full disk', async (format) => {
+    const source = '{kind: synthetic, width: 64, height: 64, frames: 20}';
+    const path = await file(
+      'full.yaml',
+      `cameras: [{id: a, source: ${source}, rate: fast}]\nembeddedBroker: {port: 0}\nlog: {level: trace, format: ${format}}\n`,
+    );
+    const full = openSync('/dev/full', 'w');
+    try {
+      expect(await run(['run', '-c', path], { stderr: full })).toMatchObject({ code: 0, out: '' });
     } finally {
       closeSync(full);
     }
