@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EdgeError, errno } from '../types/errors.js';
+import { makeFoldersSync } from '../util/folders.js';
 import { lockState } from './state-lock.js';
 import { encodeRequest, ReplyReader, type StoreReply, type StoreRequest } from './store-frames.js';
 
@@ -86,7 +87,7 @@ export class EventStore {
   lock(): void {
     if (this.#unlock !== undefined) return;
     try {
-      mkdirSync(this.#options.directory, { recursive: true, mode: 0o750 });
+      makeFoldersSync(this.#options.directory, 0o750);
       this.#unlock = lockState(this.#options.directory);
     } catch (error) {
       if (error instanceof EdgeError) throw error;

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { ConfigInvalidError, type ConfigIssue, formatIssue } from '../config/issue.js';
 import { EdgeError, EXIT, type ExitCode, errno, toPlainError } from '../types/errors.js';
 import { cleanUp } from '../util/fatal.js';
+import { makeFolders } from '../util/folders.js';
 import { isJournal, PRIORITY, type Priority, withPriority } from '../util/journal.js';
 import { VERSION } from '../version.js';
 
@@ -77,7 +78,7 @@ export async function writeOutputFile(file: string, content: string | Uint8Array
   // Beside the file, so that the rename stays within one file system.
   const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    await mkdir(path.dirname(file), { recursive: true });
+    await makeFolders(path.dirname(file));
     await writeFile(temporary, content, { flag: 'wx' });
     await rename(temporary, file);
   } catch (cause) {

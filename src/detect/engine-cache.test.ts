@@ -56,6 +56,12 @@ describe('the key', () => {
   });
 });
 
+test('a folder that cannot be made is refused at once', async () => {
+  const nowhere = new EngineCache('/proc/nope/engines');
+  await expect(nowhere.stage(key)).rejects.toMatchObject({ code: 'ENGINE_CACHE_UNUSABLE' });
+  await expect(nowhere.lock(key)).rejects.toMatchObject({ code: 'ENGINE_CACHE_UNUSABLE' });
+});
+
 describe('an entry', () => {
   test('is there once it is committed, whole, and its files are checked', async () => {
     expect(await cache.lookup(key)).toBeUndefined();

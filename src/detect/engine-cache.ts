@@ -1,23 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import {
-  access,
-  copyFile,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { access, copyFile, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import type { BackendKind, Provider } from '../types/provider.js';
+import { makeFolders } from '../util/folders.js';
 import type { Platform } from './platform.js';
 
 /** All that an engine depends on. */
@@ -142,7 +131,7 @@ export class EngineCache {
   async stage(key: string): Promise<string> {
     const folder = path.join(this.directory, `.${key}.${randomBytes(6).toString('hex')}.tmp`);
     try {
-      await mkdir(folder, { recursive: true });
+      await makeFolders(folder);
     } catch (cause) {
       throw this.unusable(cause);
     }
@@ -249,7 +238,7 @@ export class EngineCache {
   async lock(key: string): Promise<{ release(): Promise<void> } | undefined> {
     const file = path.join(this.directory, `${key}.lock`);
     try {
-      await mkdir(this.directory, { recursive: true });
+      await makeFolders(this.directory);
       for (let attempt = 0; ; attempt++) {
         try {
           await (await open(file, constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY)).close();
@@ -285,7 +274,7 @@ export class EngineCache {
     const [from, to] = way === 'in' ? [kept, staged] : [staged, kept];
     const names = (await readdir(from).catch(() => [] as string[])).filter((name) => isTimings(name));
     if (names.length === 0) return;
-    await mkdir(to, { recursive: true });
+    await makeFolders(to);
     for (const name of names) {
       // Beside and renamed: another build may be reading it.
       const temporary = path.join(to, `.${name}.${randomBytes(6).toString('hex')}.tmp`);

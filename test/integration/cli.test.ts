@@ -232,9 +232,10 @@ describe('irst-edge config schema', () => {
   });
 
   it('says with 73 where it cannot write', async () => {
-    const blocked = await file('blocked', '');
-    const { code, err } = await run(['config', 'schema', '--write', blocked]);
-    expect(code).toBe(73);
-    expect(err).toContain('irst-edge: OUTPUT_NOT_WRITABLE: ');
+    for (const blocked of [await file('blocked', ''), '/proc/x']) {
+      const { code, err } = await run(['config', 'schema', '--write', blocked]);
+      expect(code).toBe(73);
+      expect(err).toContain('irst-edge: OUTPUT_NOT_WRITABLE: ');
+    }
   });
 });

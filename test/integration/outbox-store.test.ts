@@ -557,6 +557,14 @@ describe('the store of events', () => {
     expect(await box.flush(20_000)).toBe(true);
   });
 
+  it('goes on in memory where the file system has no new folders', async () => {
+    const { box, problems } = outbox('/proc/nope/outbox');
+    await box.start();
+    box.offer(record('a'));
+    expect(all(box)).toEqual(['a new']);
+    expect(problems).toMatchObject([{ code: 'OUTBOX_DEGRADED', message: expect.stringContaining('ENOENT') }]);
+  });
+
   it('goes on in memory while the disk is full, and recovers when there is room', async () => {
     if (process.getuid?.() !== 0) throw new Error('this test mounts a small tmpfs: run it as root');
     const disk = join(dir, 'disk');

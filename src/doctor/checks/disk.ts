@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rm, rmdir, stat, statfs } from 'node:fs/promises';
+import { open, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { lockHolder } from '../../alerts/state-lock.js';
 import { errno } from '../../types/errors.js';
+import { makeFolders } from '../../util/folders.js';
 import type { DoctorContext } from '../context.js';
 import { error, type Finding, info, ok, warning } from '../finding.js';
 
@@ -34,7 +35,7 @@ export async function checkFolder(directory: string, neededBytes: number): Promi
   const probe = path.join(directory, `.doctor.${randomBytes(6).toString('hex')}`);
   const start = performance.now();
   try {
-    if (made !== undefined) await makeFolders(directory, made);
+    if (made !== undefined) await makeFolders(directory);
     const handle = await open(probe, 'wx');
     try {
       await handle.writeFile('irst-edge doctor\n');
@@ -86,12 +87,6 @@ async function firstMissing(directory: string): Promise<string | undefined> {
     if (there) return missing;
     missing = at;
   }
-}
-
-/** One by one: Node's own `recursive` never ends where the file system says ENOENT to a new folder, as procfs does. */
-async function makeFolders(directory: string, uppermost: string): Promise<void> {
-  const below = path.relative(uppermost, path.resolve(directory)).split(path.sep).filter(Boolean);
-  for (let i = 0; i <= below.length; i++) await mkdir(path.join(uppermost, ...below.slice(0, i)));
 }
 
 /** Takes away the folders that were made, as long as they are empty: somebody may have begun to use them. */
