@@ -138,6 +138,24 @@ test('commands: switched off, no new event; a threshold is taken over by the wor
   expect(statsSchema.safeParse(stats()[0]).error).toBeUndefined();
   run.child.kill('SIGTERM');
   expect(await run.ended).toBe(0);
+
+  // What was set ends with the program, and the retained topics say so.
+  expect(last('enabled')?.value).toBe(false);
+  const told = answers().length;
+  const again = await daemon('two', `{kind: recording, path: '${CLIP}', loop: true}`);
+  await until(
+    'the states anew',
+    () =>
+      new Set(
+        answers<Answer>()
+          .slice(told)
+          .map((a) => a.command),
+      ).size === 3,
+  );
+  expect(last('enabled')).toMatchObject({ ok: true, value: true });
+  expect(last('profile')).toMatchObject({ ok: true, value: 'default' });
+  again.child.kill('SIGTERM');
+  expect(await again.ended).toBe(0);
 });
 
 test('profiles and snapshots on command, chips in events, the state of the clock', async () => {
