@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { passwordSource } from './credentials.js';
+import { passwordSource, readPem } from './credentials.js';
 
 let dir: string;
 beforeEach(async () => {
@@ -30,18 +30,27 @@ describe('passwordSource', () => {
   });
 
   it.each([
-    ['is missing', undefined],
-    ['is empty', ''],
-    ['begins with an empty line', '\nsecret'],
-  ])('says which file %s, and nothing of its content', async (_, content) => {
+    // Its file system may be mounted late: the service is started again.
+    ['is missing', undefined, 69],
+    ['is empty', '', 78],
+    ['begins with an empty line', '\nsecret', 78],
+  ])('says which file %s, and nothing of its content', async (_, content, exitCode) => {
     const file = join(dir, 'p');
     if (content !== undefined) await writeFile(file, content);
     expect(passwordSource({ file })).toThrow(
       expect.objectContaining({
         code: 'CREDENTIAL_UNREADABLE',
-        exitCode: 78,
+        exitCode,
         message: expect.stringMatching(/^password file .*\/p: (ENOENT|its first line is empty)$/),
       }),
     );
+  });
+});
+
+describe('readPem', () => {
+  it('tells a file that is not there yet from one that cannot be read', async () => {
+    const [missing, folder] = [join(dir, 'none'), dir];
+    await expect(readPem(missing, 'mqtt.ca')).rejects.toMatchObject({ code: 'CREDENTIAL_UNREADABLE', exitCode: 69 });
+    await expect(readPem(folder, 'mqtt.ca')).rejects.toMatchObject({ code: 'CREDENTIAL_UNREADABLE', exitCode: 78 });
   });
 });

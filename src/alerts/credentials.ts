@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { EdgeError, EXIT, errno } from '../types/errors.js';
+import { EdgeError, EXIT, type ExitCode, errno } from '../types/errors.js';
 
 /** Name of the systemd credential (`LoadCredential=mqtt-password:...`, systemd.exec(5)). */
 export const PASSWORD_CREDENTIAL = 'mqtt-password';
@@ -38,7 +38,7 @@ export async function readPem(file: string, from: string): Promise<Buffer> {
   } catch (cause) {
     throw new EdgeError('CREDENTIAL_UNREADABLE', `cannot read ${file} (${errno(cause) ?? 'unknown error'})`, {
       hint: `check ${from}, and who may read the file`,
-      exitCode: EXIT.config,
+      exitCode: exitCodeOf(cause),
       cause,
     });
   }
@@ -71,10 +71,15 @@ function firstLine(file: string): string {
   return line;
 }
 
+/** A file that is not there may come yet, with a file system that is mounted late: the service is started again. */
+function exitCodeOf(cause: unknown): ExitCode {
+  return errno(cause) === 'ENOENT' ? EXIT.unavailable : EXIT.config;
+}
+
 function unreadable(file: string, why: string, cause: unknown): EdgeError {
   return new EdgeError('CREDENTIAL_UNREADABLE', `password file ${file}: ${why}`, {
     hint: 'Check the path in the configuration and who may read the file.',
-    exitCode: EXIT.config,
+    exitCode: exitCodeOf(cause),
     cause,
   });
 }

@@ -478,7 +478,7 @@ describe('events over a real mosquitto', () => {
       username: 'edge',
       password: passwordSource({ file: '/nonexistent' }) ?? '',
     });
-    expect(() => first.start()).toThrow(expect.objectContaining({ code: 'CREDENTIAL_UNREADABLE', exitCode: 78 }));
+    expect(() => first.start()).toThrow(expect.objectContaining({ code: 'CREDENTIAL_UNREADABLE', exitCode: 69 }));
   });
 
   it('shows its certificate over TLS, and tells missing, foreign and expired ones apart from other failures', async () => {
