@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { leptonRow, rawFrame, writeWords } from '../../test/fakes/raw-frames.js';
+import { describeDevice } from '../capture/device.js';
 import type { DeviceDescription } from '../capture/profile-match.js';
 import { parseProfile } from '../capture/profile-schema.js';
 import { loadProfiles } from '../capture/profile-store.js';
-import { EdgeError, EXIT } from '../types/errors.js';
+import { loadNative } from '../native.js';
 import { type DescribeDevice, register } from './probe.js';
 import { createProgram } from './shared.js';
 
@@ -81,7 +82,7 @@ test("written as a file of its name, it is one of the user's own profiles", asyn
 
 test('a camera and frames of it, for machines: the profiles that fit already are named', async () => {
   const asked: string[] = [];
-  const describe = async (at: string) => {
+  const describe = (at: string) => {
     asked.push(at);
     return lepton;
   };
@@ -95,19 +96,29 @@ test('a camera and frames of it, for machines: the profiles that fit already are
   expect(answer.findings.length).toBeGreaterThan(2);
 });
 
-test('a camera alone', async () => {
-  const { out, err } = await run(['--device', '/dev/video7'], async () => lepton);
-  expect(JSON.parse(out)).toMatchObject({ width: 80, height: 63, verified: 'standard' });
+test('a camera alone: what the driver says', async () => {
+  const { FakeDevice, NativeCamera } = loadNative();
+  const fake = new FakeDevice({
+    path: '/dev/video7',
+    card: 'PureThermal (fw:v1.3.0)',
+    formats: [{ fourcc: 'Y16 ', sizes: [{ width: 80, height: 63 }] }],
+  });
+  const { out, err } = await run(['--device', '/dev/video7'], (device) =>
+    describeDevice(device, { open: (node) => new NativeCamera(node, fake), sysfs: dir }),
+  );
+  expect(JSON.parse(out)).toMatchObject({ id: 'purethermal-fw-v1-3-0', width: 80, height: 63, verified: 'standard' });
   expect(err).toContain('profiles that fit it already, the best first: lepton-2-purethermal-telemetry');
+  expect(fake.state().open).toBe(0);
 });
 
-test('what a device answers wrong comes through', async () => {
-  const busy = new EdgeError('DEVICE_BUSY', 'busy', { exitCode: EXIT.unavailable });
-  await expect(run(['--device', '/dev/video7'], () => Promise.reject(busy))).rejects.toBe(busy);
+test('no camera there, and no camera at all: the kernel is asked', async () => {
+  await expect(run(['--device', '/dev/nowhere'])).rejects.toMatchObject({ code: 'CAMERA_NOT_FOUND', exitCode: 66 });
+  await expect(run(['--device', '/dev/null'])).rejects.toMatchObject({ code: 'CAMERA_NOT_A_DEVICE', exitCode: 78 });
 });
 
 test.each<[string, string[], object]>([
   ['neither', [], { code: 'USAGE', message: 'probe needs --device or --recording' }],
+  ['a relative device', ['--device', 'video0'], { message: expect.stringContaining('expected a path such as') }],
   ['no file', ['--recording', '/nowhere', '--size', '80x63'], { code: 'INPUT_NOT_FOUND' }],
   ['too small', ['--recording', import.meta.filename, '--size', '9000x9000'], { code: 'RECORDING_EMPTY' }],
   ['bad size', ['--recording', 'x', '--size', '80'], { message: expect.stringContaining('expected WIDTHxHEIGHT') }],

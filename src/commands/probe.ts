@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { checkDevice, describeDevice } from '../capture/device.js';
 import { type DeviceDescription, matchProfiles } from '../capture/profile-match.js';
 import { proposeProfile, type SampleFrames } from '../capture/profile-proposal.js';
 import { loadProfiles } from '../capture/profile-store.js';
@@ -17,19 +18,17 @@ interface ProbeOptions {
   output?: string;
 }
 
-/** What a driver says of the camera at a path (`/dev/video0`). Throws `EdgeError`. */
-export type DescribeDevice = (path: string) => Promise<DeviceDescription>;
+/** What a driver says of the camera `/dev/video0` or `usb:1e4e:0100`. Throws `EdgeError`. */
+export type DescribeDevice = (device: string) => DeviceDescription;
 
-/** The one place where `--device` is wired to the V4L2 addon; undefined: it reads recordings only. */
-const describeDevice: DescribeDevice | undefined = undefined;
-
-export function register(program: Command, describe: DescribeDevice | undefined = describeDevice): void {
+/** The addon is loaded by `describe`, so never for a recording alone. */
+export function register(program: Command, describe: DescribeDevice = describeDevice): void {
   program
     .command('probe')
     .description(
       'propose a profile for a camera that none is known for, from what it says of itself and from frames of it',
     )
-    .option('--device <path>', 'the camera, such as /dev/video0')
+    .option('--device <device>', 'the camera: /dev/video0, or usb:1e4e:0100', device)
     .option('--recording <file>', 'frames of it as delivered, back to back, as v4l2-ctl --stream-to writes them')
     .option('--size <WxH>', 'size of the recorded frames, px; default: from NAME.json beside the file', sizeOption)
     .option('--fourcc <code>', 'pixel format of the recording, such as Y16, Y16-BE, GREY, YUYV', fourcc)
@@ -44,6 +43,15 @@ export function register(program: Command, describe: DescribeDevice | undefined 
     .action((options: ProbeOptions, command: Command) => probe(options, globalOptions(command).json, describe));
 }
 
+function device(text: string): string {
+  try {
+    checkDevice(text);
+  } catch {
+    throw new InvalidArgumentError('expected a path such as /dev/video0, or usb:1e4e:0100');
+  }
+  return text;
+}
+
 function fourcc(text: string): string {
   if (!/^[ -~]{1,4}(-BE)?$/.test(text)) throw new InvalidArgumentError('expected up to four characters, such as Y16');
   return fourccOf(text);
@@ -55,16 +63,10 @@ function profileId(text: string): string {
   return text;
 }
 
-async function probe(options: ProbeOptions, json: boolean, describe: DescribeDevice | undefined): Promise<void> {
-  const { device: path, recording } = options;
-  if (path === undefined && recording === undefined) throw usageError('probe needs --device or --recording');
-  if (path !== undefined && describe === undefined) {
-    throw usageError(
-      '--device is not there in this build: it reads no V4L2 device',
-      'record some frames (v4l2-ctl --stream-mmap --stream-to=FILE --stream-count=50) and name them with --recording',
-    );
-  }
-  const device = path === undefined ? undefined : await describe!(path);
+async function probe(options: ProbeOptions, json: boolean, describe: DescribeDevice): Promise<void> {
+  const { recording } = options;
+  if (options.device === undefined && recording === undefined) throw usageError('probe needs --device or --recording');
+  const device = options.device === undefined ? undefined : describe(options.device);
   let sample: SampleFrames | undefined;
   const notes: string[] = [];
   if (recording !== undefined) {
