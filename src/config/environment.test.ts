@@ -73,6 +73,35 @@ describe('applyEnvironment', () => {
   });
 
   it.each([
+    ['v4l2', 'DEVICE', 'device', '/dev/video0'],
+    ['ffmpeg', 'INPUT', 'input', 'rtsp://camera/live'],
+  ])('sets the kind of a source before what only a %s has', (kind, upper, key, value) => {
+    const raw = { cameras: [{ id: 'a', source: { kind: 'synthetic' } }] };
+    const at = 'IRST_EDGE__CAMERAS__0__SOURCE__';
+    for (const name of ['KIND', 'kind']) {
+      const result = apply({ [at + upper]: value, [at + name]: kind }, raw);
+      expect(result).toMatchObject({ issues: [], raw: { cameras: [{ id: 'a', source: { kind, [key]: value } }] } });
+    }
+  });
+
+  it('adds entries of a list in order, 10 after 2, each before the next begins', () => {
+    const zone = (i: number) => `IRST_EDGE__CAMERAS__0__ZONES__${i}__`;
+    const env: Record<string, string> = {};
+    for (let i = 11; i >= 0; i--) {
+      env[`${zone(i)}NAME`] = `z${i}`;
+      env[`${zone(i)}POLYGON`] = '[[0, 0], [9, 0], [9, 9]]';
+    }
+    // Deeper than the name of the second camera, and yet before it.
+    env.IRST_EDGE__CAMERAS__0__SOURCE__KIND = 'synthetic';
+    env.IRST_EDGE__CAMERAS__1__ID = 'b';
+    const { raw, issues } = apply(env, null);
+    expect(issues).toEqual([]);
+    const { cameras } = raw as { cameras: { id?: string; zones?: { name: string }[] }[] };
+    expect(cameras[0]?.zones?.map(({ name }) => name)).toEqual(Array.from({ length: 12 }, (_, i) => `z${i}`));
+    expect(cameras[1]).toEqual({ id: 'b' });
+  });
+
+  it.each([
     ['IRST_EDGE__MQTT__ULR', 'mqtt.ULR', 'did you mean IRST_EDGE__MQTT__URL?'],
     ['IRST_EDGE__MQTT__KEEPALIVE_SECOND', 'mqtt.KEEPALIVE_SECOND', 'did you mean IRST_EDGE__MQTT__KEEPALIVE_SECONDS?'],
     ['IRST_EDGE__COLOUR', 'COLOUR', 'known here: version, device, cameras'],

@@ -32,8 +32,7 @@ export function applyEnvironment(
   const variables = Object.keys(env)
     .filter((name) => name.startsWith(PREFIX) && env[name] !== undefined)
     .map((name) => ({ name, parts: name.slice(PREFIX.length).split('__') }))
-    // Sections before what is inside them, entries of a list in order.
-    .sort((a, b) => a.parts.length - b.parts.length || (a.name < b.name ? -1 : 1));
+    .sort((a, b) => inOrder(a.parts, b.parts) || (a.name < b.name ? -1 : 1));
 
   for (const { name, parts } of variables) {
     const found = resolvePath(parts, root.value);
@@ -57,6 +56,21 @@ export function applyEnvironment(
   }
   return { raw: root.value, overrides, issues };
 }
+
+/**
+ * Sections before what is inside them; entries of a list by their number; `kind` before its siblings, because it decides which of
+ * them there are.
+ */
+function inOrder(a: readonly string[], b: readonly string[]): number {
+  for (let i = 0; i < Math.min(a.length, b.length); i++) {
+    const [x, y] = [simplify(a[i] as string), simplify(b[i] as string)];
+    if (x !== y) return rank(x) - rank(y) || (isIndex(x) ? Number(x) - Number(y) : 0) || (x < y ? -1 : 1);
+  }
+  return a.length - b.length;
+}
+
+const isIndex = (part: string): boolean => /^\d+$/.test(part);
+const rank = (part: string): number => (part === 'kind' ? 0 : isIndex(part) ? 1 : 2);
 
 function resolvePath(parts: readonly string[], root: unknown): { path: Path } | { at: string; wrong: string } {
   const path: (string | number)[] = [];
