@@ -95,6 +95,16 @@ export function subscriptionRefusedError(broker: string, filters: string, code: 
   );
 }
 
+/** mqtt.js threw before it connected: it reads ca, cert and key then. */
+export function badTlsFiles(broker: string, cause: unknown): EdgeError {
+  const code = errno(cause);
+  return new EdgeError('BROKER_TLS', `no connection to broker ${broker}: ${code ?? 'ca, cert or key cannot be used'}`, {
+    hint: 'Check that ca, cert and key are PEM files and that the key belongs to the certificate.',
+    exitCode: EXIT.config,
+    cause,
+  });
+}
+
 /** Reason code of an mqtt.js error, if it carries one: mqtt.js puts it in `code`, where Node has strings. */
 export function reasonCode(error: unknown): number | undefined {
   const code = (error as { code?: unknown } | null)?.code;

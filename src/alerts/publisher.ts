@@ -5,6 +5,7 @@ import { writeToStream } from 'mqtt-packet';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { backoffMs } from './backoff.js';
 import {
+  badTlsFiles,
   connectionError,
   disconnectError,
   messageRefusedError,
@@ -913,15 +914,6 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       signal?.addEventListener('abort', finish, { once: true });
     });
   }
-}
-
-function badTlsFiles(broker: string, cause: unknown): EdgeError {
-  const code = errno(cause);
-  return new EdgeError('BROKER_TLS', `no connection to broker ${broker}: ${code ?? 'ca, cert or key cannot be used'}`, {
-    hint: 'Check that ca, cert and key are PEM files and that the key belongs to the certificate.',
-    exitCode: EXIT.config,
-    cause,
-  });
 }
 
 function oversizedError(bytes: number, limit: number): EdgeError {

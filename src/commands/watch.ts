@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { connectionError, reasonCode, refusedError, subscriptionRefusedError } from '../alerts/broker-errors.js';
+import { badTlsFiles, connectionError, reasonCode, reasonText, refusedError } from '../alerts/broker-errors.js';
 import { parseBrokerUrl } from '../alerts/broker-url.js';
 import { passwordSource, readPem } from '../alerts/credentials.js';
 import { NAME_PATTERN, topics } from '../alerts/schema.js';
@@ -14,7 +14,7 @@ import {
   type WatchMessage,
   watchFilters,
 } from '../alerts/watch-model.js';
-import { EdgeError } from '../types/errors.js';
+import { EdgeError, EXIT } from '../types/errors.js';
 import { numberOption, stopSignal } from './inputs.js';
 import { globalOptions, print, printJson, printNote, usageError } from './shared.js';
 
@@ -138,7 +138,7 @@ async function follow(
   note: (text: string) => unknown,
 ): Promise<void> {
   if (signal.aborted) return;
-  const client: MqttClient = connect(options);
+  const client = connectOrThrow(options, broker);
   try {
     await new Promise<void>((resolve, reject) => {
       signal.addEventListener('abort', () => resolve(), { once: true });
@@ -147,9 +147,11 @@ async function follow(
       client.on('connect', () => {
         if (connected) note(`${broker}: connected again`);
         connected = true;
-        client.subscribe(filters, { qos: 1 }, (error, granted) => {
-          const refused = granted?.find(({ qos }) => qos >= 128);
-          if (refused) reject(subscriptionRefusedError(broker, refused.topic, refused.qos));
+        client.subscribe(filters, { qos: 1 }, (error, _subscriptions, packet) => {
+          // The second argument is what was asked for.
+          const codes = packet?.granted?.map(Number) ?? [];
+          const refused = codes.findIndex((code) => code >= 128);
+          if (refused >= 0) reject(notReadable(broker, filters[refused] as string, codes[refused] as number));
           else if (error) note(`${broker}: ${error.message}`);
         });
       });
@@ -169,6 +171,22 @@ async function follow(
     // Nothing of ours is on the way.
     client.end(true);
   }
+}
+
+function connectOrThrow(options: IClientOptions, broker: string): MqttClient {
+  try {
+    return connect(options);
+  } catch (error) {
+    throw badTlsFiles(broker, error);
+  }
+}
+
+function notReadable(broker: string, filter: string, code: number): EdgeError {
+  return new EdgeError(
+    'BROKER_REFUSED_SUBSCRIPTION',
+    `broker ${broker} refused the subscription to ${filter}: ${reasonText(code)} (code ${code})`,
+    { hint: 'check what the broker allows this user to read', exitCode: EXIT.unavailable },
+  );
 }
 
 /** The daemon tries again for ever; here somebody waits for an answer. */

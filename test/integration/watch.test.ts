@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Aedes } from 'aedes';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EmbeddedBroker } from '../../src/alerts/embedded-broker.js';
@@ -100,6 +101,24 @@ describe('irst-edge watch', () => {
     expect(second.state.err).toMatch(/^irst-edge: BROKER_/);
   });
 
+  it('says so when it may not read the topics', async () => {
+    const aedes = await Aedes.createBroker({
+      authorizeSubscribe: (_client, subscription, done) =>
+        done(null, subscription.topic.endsWith('/events') ? null : subscription),
+    });
+    const server = createServer((socket) => void aedes.handle(socket));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    cleanup.push(
+      () => new Promise<void>((resolve) => aedes.close(() => resolve())),
+      () => server.close(),
+    );
+    const { port } = server.address() as { port: number };
+    const { state, closed } = start(['watch', '--url', `mqtt://127.0.0.1:${port}`]);
+    expect(await closed).toBe(69);
+    expect(state.err).toContain('BROKER_REFUSED_SUBSCRIPTION');
+    expect(state.err).toContain('irst/+/+/events');
+  });
+
   it('takes the password from a file, and only from there', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'irst-watch-'));
     cleanup.push(() => rm(folder, { recursive: true, force: true }));
@@ -174,6 +193,27 @@ describe('irst-edge watch', () => {
     const missing = start(['watch', '--url', url, '--ca', ca, '--cert', at('none.crt'), '--key', certKey]);
     expect(await missing.closed).toBe(78);
     expect(missing.state.err).toContain('--cert');
+  });
+
+  it('says so when certificate and key are none, or do not belong together', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'irst-watch-'));
+    cleanup.push(() => rm(folder, { recursive: true, force: true }));
+    const certificates = new Certificates(folder);
+    for (const name of ['one', 'other']) await certificates.authority(name);
+    const at = (name: string) => join(folder, name);
+    await writeFile(at('bad'), '-----BEGIN CERTIFICATE-----\nno such thing\n-----END CERTIFICATE-----\n');
+    for (const [cert, key] of [
+      ['bad', 'one.key'],
+      ['one.crt', 'bad'],
+      ['one.crt', 'other.key'],
+    ] as const) {
+      // They are read before anybody is asked.
+      const { state, closed } = start([
+        ...['watch', '--url', 'mqtts://127.0.0.1:1'],
+        ...['--cert', at(cert), '--key', at(key)],
+      ]);
+      expect([await closed, state.err]).toEqual([78, expect.stringMatching(/^irst-edge: BROKER_TLS: /)]);
+    }
   });
 
   it('refuses a wrong command line', async () => {
