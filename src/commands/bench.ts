@@ -83,27 +83,35 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
   if (options.alerts) return benchAlerts(options.directory, json);
   if (options.capture) return benchCapture(options.seconds, json);
   const source = sourceFor(options.source);
-  const config = configFrom({
-    device: { id: 'bench' },
-    cameras: [
-      {
-        id: 'cam0',
-        rate: options.rate,
-        source:
-          source.kind === 'synthetic'
-            ? { ...source, ...options.size, frames: options.frames, fps: options.fps }
-            : source,
+  const config = configFrom(
+    {
+      device: { id: 'bench' },
+      cameras: [
+        {
+          id: 'cam0',
+          rate: options.rate,
+          source:
+            source.kind === 'synthetic'
+              ? { ...source, ...options.size, frames: options.frames, fps: options.fps }
+              : source,
+        },
+      ],
+      detector: {
+        threads: options.threads,
+        precision: options.precision,
+        blocked: options.blocked,
+        ...(options.model === undefined ? {} : { model: manifestPath(options.model) }),
       },
-    ],
-    detector: {
-      threads: options.threads,
-      precision: options.precision,
-      blocked: options.blocked,
-      ...(options.model === undefined ? {} : { model: manifestPath(options.model) }),
+      embeddedBroker: { port: 0 },
+      log: { level: 'warn' },
     },
-    embeddedBroker: { port: 0 },
-    log: { level: 'warn' },
-  });
+    {
+      'cameras[0].source.width': '--size',
+      'cameras[0].source.height': '--size',
+      'cameras[0].source': '--source',
+      'detector.model': '--model',
+    },
+  );
   const progress = new ProgressLine(!json);
   const files = boardFiles();
   const sampler = new BoardSampler(files);

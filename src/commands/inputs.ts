@@ -1,18 +1,44 @@
 import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import { ConfigInvalidError } from '../config/issue.js';
 import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { validate } from '../config/validate.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { Thresholds } from '../eval/still-decoder.js';
+import { EdgeError } from '../types/errors.js';
+import { usageError } from './shared.js';
 
-/** A configuration made of command-line options, through the same checks as a file. */
-export function configFrom(input: EdgeConfigInput): EdgeConfig {
+/** What of a configuration an option gave, by its path: `{ 'mqtt.url': '--mqtt' }`. */
+export type OptionOf = Readonly<Record<string, string>>;
+
+/**
+ * A configuration made of command-line options, through the same checks as a file.
+ * @throws EdgeError USAGE: what is wrong there is wrong in the command line
+ */
+export function configFrom(input: EdgeConfigInput, optionOf: OptionOf = {}): EdgeConfig {
   const checked = validate(input);
-  if ('issues' in checked) throw new ConfigInvalidError('command line', checked.issues);
-  return checked.config;
+  if (!('issues' in checked)) return checked.config;
+  const lines = checked.issues.map(({ path, message }) => {
+    const of = Object.keys(optionOf).find((start) => path === start || path.startsWith(`${start}.`));
+    return `${of === undefined ? path : optionOf[of]}: ${message}`;
+  });
+  throw usageError(lines.join('; '), HELP);
 }
+
+/**
+ * The value of an option, read by what reads the same of a configuration.
+ * @throws EdgeError USAGE where `read` throws an `EdgeError`
+ */
+export function optionValue<T>(option: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof EdgeError)) throw error;
+    throw usageError(`${option}: ${error.message}`, error.hint ?? HELP);
+  }
+}
+
+const HELP = 'the --help of the command describes its options';
 
 /** The source for what a user names: `v4l2:DEVICE` is a camera; a folder, picture or .y16 is a recording; everything else is for ffmpeg. */
 export function sourceFor(input: string): EdgeConfigInput['cameras'][number]['source'] {

@@ -96,7 +96,7 @@ async function readKey(text: string): Promise<string> {
   if (parsePublicKey(content) === undefined)
     throw new EdgeError('MODEL_SIGNATURE_INVALID', `${text} holds no minisign public key`, {
       hint: 'give the .pub file that minisign -G wrote, or its line that begins with RW',
-      exitCode: EXIT.usage,
+      exitCode: EXIT.dataError,
     });
   return content;
 }

@@ -96,10 +96,19 @@ function fromOptions(options: RunOptions, input: string): EdgeConfig {
     source: source.kind === 'recording' ? { ...source, loop: options.loop === true } : source,
     rate: options.fast ? 'fast' : 'realtime',
   };
-  return configFrom({
-    device: { id: options.device },
-    cameras: [camera],
-    ...(options.model === undefined ? {} : { detector: { model: manifestPath(options.model) } }),
-    ...(options.mqtt === undefined ? {} : { mqtt: { url: options.mqtt } }),
-  });
+  return configFrom(
+    {
+      device: { id: options.device },
+      cameras: [camera],
+      ...(options.model === undefined ? {} : { detector: { model: manifestPath(options.model) } }),
+      ...(options.mqtt === undefined ? {} : { mqtt: { url: options.mqtt } }),
+    },
+    {
+      'device.id': '--device',
+      'cameras[0].id': '--camera',
+      'cameras[0].source': '--input',
+      'detector.model': '--model',
+      'mqtt.url': '--mqtt',
+    },
+  );
 }

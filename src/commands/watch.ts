@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { badTlsFiles, connectionError, reasonCode, reasonText, refusedError } from '../alerts/broker-errors.js';
-import { parseBrokerUrl } from '../alerts/broker-url.js';
+import { type BrokerAddress, parseBrokerUrl } from '../alerts/broker-url.js';
 import { passwordSource, readPem } from '../alerts/credentials.js';
-import { NAME_PATTERN, topics } from '../alerts/schema.js';
+import { topics } from '../alerts/schema.js';
 import {
   applyMessage,
   EMPTY_MODEL,
@@ -15,7 +15,7 @@ import {
   watchFilters,
 } from '../alerts/watch-model.js';
 import { EdgeError, EXIT } from '../types/errors.js';
-import { numberOption, stopSignal } from './inputs.js';
+import { numberOption, optionValue, stopSignal } from './inputs.js';
 import { globalOptions, print, printJson, printNote, usageError } from './shared.js';
 
 interface WatchOptions {
@@ -54,11 +54,11 @@ const REDRAW_MS = 200;
 async function watch(options: WatchOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
   const { prefix, device } = options;
-  // Throws for a prefix that cannot stand in a topic.
-  topics(prefix, device ?? 'any');
-  if (device !== undefined && !NAME_PATTERN.test(device)) throw usageError(`--device ${device} is no device's name`);
-  const client = await clientOptions(options);
-  const broker = parseBrokerUrl(options.url).display;
+  optionValue('--prefix', () => topics(prefix, 'any'));
+  if (device !== undefined) optionValue('--device', () => topics(prefix, device));
+  const address = optionValue('--url', () => parseBrokerUrl(options.url));
+  const client = await clientOptions(options, address);
+  const broker = address.display;
 
   const live = !json && process.stdout.isTTY === true;
   const screen = live ? new Screen(broker) : undefined;
@@ -96,8 +96,8 @@ function rawLine(topic: string, payload: Buffer, message: WatchMessage | undefin
   return message === undefined ? { at, topic, unreadable: payload.length } : { at, topic, payload: message.body };
 }
 
-async function clientOptions(options: WatchOptions): Promise<IClientOptions> {
-  const { protocol, host, port, path, username, password } = parseBrokerUrl(options.url);
+async function clientOptions(options: WatchOptions, address: BrokerAddress): Promise<IClientOptions> {
+  const { protocol, host, port, path, username, password } = address;
   if (password !== undefined) {
     throw usageError(
       'a password in --url can be read by others',

@@ -200,6 +200,7 @@ describe('loadConfig refuses', () => {
     ],
     [`${camera}mqtt: {protocolVersion: 3}\n`, 'mqtt.protocolVersion (line 2): expected one of 5, 4, got 3'],
     [`${camera}mqtt: {url: 'http://h'}\n`, 'mqtt.url (line 2): expected a URL mqtt://host:port or mqtts://host:port'],
+    [`${camera}mqtt: {url: 'mqtt://h:0'}\n`, 'mqtt.url (line 2): expected a URL mqtt://host:port or mqtts://host:port'],
     [`${camera}log: {level: warning}\n`, 'got "warning"; did you mean warn?'],
     [`${camera}topicPrefix: irst/#\n`, 'topicPrefix (line 2): expected names of letters'],
     [`${camera}__proto__: {x: 1}\n`, '__proto__ (line 2): unknown key'],

@@ -958,7 +958,8 @@ export function configJsonSchema(): object {
 
 function isBrokerUrl(text: string): boolean {
   if (!/^mqtts?:\/\//.test(text) || !URL.canParse(text)) return false;
-  return new URL(text).hostname !== '';
+  const { hostname, port } = new URL(text);
+  return hostname !== '' && port !== '0';
 }
 
 function isReceiverUrl(text: string, schemes: readonly string[]): boolean {
