@@ -105,9 +105,10 @@ async function clientOptions(options: WatchOptions, address: BrokerAddress): Pro
     );
   }
   const name = options.username ?? username;
-  const secret = options.passwordFile === undefined ? undefined : passwordSource({ file: options.passwordFile })?.();
-  if (secret !== undefined && name === undefined) throw usageError('--password-file goes with --username');
+  if (options.passwordFile !== undefined && name === undefined)
+    throw usageError('--password-file goes with --username');
   if ((options.cert === undefined) !== (options.key === undefined)) throw usageError('--cert and --key go together');
+  const secret = options.passwordFile === undefined ? undefined : passwordSource({ file: options.passwordFile })?.();
   return {
     protocol,
     host,
