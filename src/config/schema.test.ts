@@ -200,6 +200,13 @@ describe('the sample configuration', async () => {
     expect(wrong).toEqual([]);
     expect(compared).toBeGreaterThan(15);
   });
+
+  it("shows the model's own threshold where that is the default", async () => {
+    const manifest = await readFile(new URL('../../models/manifest.json', import.meta.url), 'utf8');
+    const { threshold } = (JSON.parse(manifest) as { decode: { threshold: number } }).decode;
+    const { cameras, detector, tracker } = configSchema.parse(parse(full));
+    expect([cameras[0]?.detector?.threshold, detector.threshold, tracker.highScore]).toEqual(Array(3).fill(threshold));
+  });
 });
 
 describe('nodesAt', () => {
