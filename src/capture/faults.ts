@@ -9,7 +9,7 @@ export function inputError(path: string, error: unknown): EdgeError {
   const code = errno(error);
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new EdgeError('INPUT_NOT_FOUND', `${path} does not exist`, {
-      hint: 'Check the path; it is taken relative to the working directory.',
+      hint: 'Check the path.',
       cause: error,
       exitCode: EXIT.noInput,
     });
