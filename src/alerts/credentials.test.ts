@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { passwordSource, readPem } from './credentials.js';
+import { brokerPassword, passwordSource, readPem } from './credentials.js';
 
 let dir: string;
 beforeEach(async () => {
@@ -52,5 +52,22 @@ describe('readPem', () => {
     const [missing, folder] = [join(dir, 'none'), dir];
     await expect(readPem(missing, 'mqtt.ca')).rejects.toMatchObject({ code: 'CREDENTIAL_UNREADABLE', exitCode: 69 });
     await expect(readPem(folder, 'mqtt.ca')).rejects.toMatchObject({ code: 'CREDENTIAL_UNREADABLE', exitCode: 78 });
+  });
+});
+
+describe('brokerPassword', () => {
+  it.each([
+    [{ url: 'mqtt://h', username: 'u' }, 'secret'],
+    [{ url: 'mqtt://u@h' }, 'secret'],
+    [{ url: 'mqtt://h' }, undefined],
+  ])('of %j is %s: none without a user name, and it says so', async (mqtt, expected) => {
+    await writeFile(join(dir, 'mqtt-password'), 'secret\n');
+    const { password, unused } = brokerPassword(mqtt, { credentialsDirectory: dir });
+    expect(password?.()).toBe(expected);
+    expect(unused?.code).toBe(expected === undefined ? 'PASSWORD_WITHOUT_USER' : undefined);
+  });
+
+  it('is none, without a word, where none is given', () => {
+    expect(brokerPassword({ url: 'mqtt://h' }, { credentialsDirectory: dir })).toEqual({});
   });
 });

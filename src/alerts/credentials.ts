@@ -2,6 +2,7 @@ import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EdgeError, EXIT, type ExitCode, errno } from '../types/errors.js';
+import { parseBrokerUrl } from './broker-url.js';
 
 /** Name of the systemd credential (`LoadCredential=mqtt-password:...`, systemd.exec(5)). */
 export const PASSWORD_CREDENTIAL = 'mqtt-password';
@@ -25,6 +26,35 @@ export function passwordSource(options: PasswordOptions = {}): (() => string) | 
   // An empty one stands for none: the unit gives it where the administrator's file is not there.
   const file = options.file ?? (credential !== undefined && hasContent(credential) ? credential : undefined);
   return file === undefined ? undefined : () => firstLine(file);
+}
+
+/** The part of the configuration's section `mqtt` that says who we are. */
+export interface BrokerUser {
+  url: string;
+  username?: string;
+  passwordFile?: string;
+}
+
+/**
+ * The password for a configured broker, as `passwordSource`. Without a user name, neither beside it nor in the URL, there is none:
+ * MQTT 3.1.1 forbids a password alone ([MQTT-3.1.2-22]), and mqtt-packet sends none with MQTT 5 either, it breaks every connection.
+ * @returns `unused`: the password that was left out, for the log
+ * @throws EdgeError BAD_BROKER_URL
+ */
+export function brokerPassword(
+  { url, username, passwordFile }: BrokerUser,
+  options: Pick<PasswordOptions, 'credentialsDirectory'> = {},
+): { password?: () => string; unused?: EdgeError } {
+  const password = passwordSource({ ...options, ...(passwordFile !== undefined && { file: passwordFile }) });
+  if (password === undefined) return {};
+  if ((username ?? parseBrokerUrl(url).username) !== undefined) return { password };
+  const what = passwordFile === undefined ? `systemd credential ${PASSWORD_CREDENTIAL}` : 'mqtt.passwordFile';
+  const unused = new EdgeError(
+    'PASSWORD_WITHOUT_USER',
+    `the broker's password (${what}) is not used: it has no user name`,
+    { hint: 'Set mqtt.username, or remove the password.', exitCode: EXIT.config },
+  );
+  return { unused };
 }
 
 /**

@@ -311,6 +311,15 @@ logg: {}
     ]);
   });
 
+  it('a password without a user name, for it cannot be sent', async () => {
+    expect(await issues(`${camera}mqtt: {url: 'mqtt://:hunter2@h'}\n`)).toEqual([
+      'mqtt.username (line 2): expected a text beside the password in mqtt.url, got nothing',
+    ]);
+    expect(await issues(`${camera}mqtt: {url: 'mqtt://h', passwordFile: /p}\n`)).toEqual([
+      'mqtt.username (line 2): expected a text beside mqtt.passwordFile, got nothing',
+    ]);
+  });
+
   it('wrong variables, naming them, together with the errors of the file', async () => {
     const found = await issues(`${camera}detector: {threads: 99}\n`, {
       IRST_EDGE__MQTT__ULR: 'mqtt://h',

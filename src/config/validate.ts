@@ -149,10 +149,13 @@ function crossChecks(raw: unknown): RawIssue[] {
     issues.push(issueAt(['mqtt', 'key'], 'expected a path beside mqtt.cert, got nothing'));
   if (has('key') && !has('cert'))
     issues.push(issueAt(['mqtt', 'cert'], 'expected a path beside mqtt.key, got nothing'));
-  if (has('passwordFile') && !has('username')) {
-    issues.push(issueAt(['mqtt', 'username'], 'expected a text beside mqtt.passwordFile, got nothing'));
-  }
   const url = childOf(mqtt, 'url');
+  const parsed = typeof url === 'string' && URL.canParse(url) ? new URL(url) : undefined;
+  // A password alone cannot be sent: see `brokerPassword`.
+  if (!has('username') && (parsed === undefined || parsed.username === '')) {
+    const password = has('passwordFile') ? 'mqtt.passwordFile' : parsed?.password ? 'the password in mqtt.url' : '';
+    if (password !== '') issues.push(issueAt(['mqtt', 'username'], `expected a text beside ${password}, got nothing`));
+  }
   const tls = ['ca', 'cert', 'key'].find(has);
   if (tls !== undefined && typeof url === 'string' && url.startsWith('mqtt://')) {
     issues.push(issueAt(['mqtt', 'url'], `expected mqtts:// because mqtt.${tls} is set, got ${show(url)}`));

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CommandResult, Commands, type CommandValue } from '../alerts/commands.js';
-import { passwordSource, readPem } from '../alerts/credentials.js';
+import { brokerPassword, readPem } from '../alerts/credentials.js';
 import { DurableOutbox } from '../alerts/durable-outbox.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
 import { eventIds } from '../alerts/events.js';
@@ -135,8 +135,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       protocolVersion = 4;
       log.info({ url }, 'embedded broker listens');
     }
-    const { username, passwordFile, clientId, ca, cert, key } = config.mqtt;
-    const password = passwordSource(passwordFile === undefined ? {} : { file: passwordFile });
+    const { clientId, ca, cert, key } = config.mqtt;
+    // The embedded broker asks for neither.
+    const embedded = config.mqtt.url === undefined;
+    const username = embedded ? undefined : config.mqtt.username;
+    const { password, unused } = embedded ? {} : brokerPassword({ ...config.mqtt, url });
+    if (unused !== undefined) warn(log, unused);
     await this.clock.start();
     const outbox = await this.createOutbox(signal);
     const commands = this.createCommands();

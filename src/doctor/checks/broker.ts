@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
 import { type BrokerProbe, type BrokerProbeOptions, probeBroker } from '../../alerts/broker-probe.js';
-import { passwordSource, readPem } from '../../alerts/credentials.js';
+import { brokerPassword, readPem } from '../../alerts/credentials.js';
 import { errno } from '../../types/errors.js';
 import type { DoctorContext } from '../context.js';
 import { error, type Finding, fromError, ok, warning } from '../finding.js';
@@ -20,9 +20,12 @@ export async function checkBroker(
 ): Promise<Finding[]> {
   const { mqtt, embeddedBroker } = config;
   if (mqtt.url === undefined) return [await checkPort(embeddedBroker.host, embeddedBroker.port)];
+  const findings: Finding[] = [];
   let found: BrokerProbe;
   try {
-    const password = passwordSource(mqtt.passwordFile === undefined ? {} : { file: mqtt.passwordFile })?.();
+    const source = brokerPassword({ ...mqtt, url: mqtt.url });
+    if (source.unused !== undefined) findings.push(fromError(CHECK, source.unused, 'warning'));
+    const password = source.password?.();
     found = await probe({
       url: mqtt.url,
       protocolVersion: mqtt.protocolVersion,
@@ -36,18 +39,18 @@ export async function checkBroker(
     });
   } catch (cause) {
     // Alerts wait for it, for ever: what is wrong may pass.
-    return [fromError(CHECK, cause)];
+    return [...findings, fromError(CHECK, cause)];
   }
   const { broker, connectMs, pingMs, tls, subscriptionRefused } = found;
   const how = tls === undefined ? 'without TLS' : `${tls.protocol}, certificate of ${tls.subject}`;
-  const findings: Finding[] = [
+  findings.push(
     ok(
       CHECK,
       'BROKER',
       `${broker} takes the connection (${how}; ${connectMs.toFixed(0)} ms, a ping ${pingMs.toFixed(1)} ms); nothing was published`,
       { broker, connectMs, pingMs, ...(tls !== undefined && { tls }) },
     ),
-  ];
+  );
   if (subscriptionRefused !== undefined) findings.push(fromError(CHECK, subscriptionRefused, 'warning'));
   const daysLeft = tls === undefined ? Number.NaN : (tls.validUntilMs - nowMs) / DAY_MS;
   if (daysLeft < CERTIFICATE_DAYS) {
