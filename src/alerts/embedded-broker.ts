@@ -1,7 +1,20 @@
 import type { EventEmitter } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import { Aedes } from 'aedes';
+import { Aedes, type Client } from 'aedes';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
+import { FilterAllowance, type FilterLimits } from './filter-allowance.js';
+import { PacketSizes, SUBSCRIBE, UNSUBSCRIBE } from './packet-sizes.js';
+
+/** Home Assistant with a device of four cameras subscribes to about a hundred filters at once. */
+const FILTER_LIMITS: FilterLimits = { maxFilters: 256, perSecond: 16, maxBytes: 1_024 };
+/** Largest packet that subscribes or gives up, bytes: aedes takes one packet in one go. */
+const SUBSCRIBE_MAX_BYTES = 64 * 1024;
+/** Room in a packet beside its payload: the longest topic, and headers. */
+const PACKET_OVERHEAD = 64 * 1024 + 16;
+/** Messages of QoS 2 that one client may leave half sent: aedes keeps them whole. */
+const MAX_HALF_SENT = 20;
+/** Clients that were closed are mentioned at most so often, ms. */
+const REFUSED_EVERY_MS = 30_000;
 
 export interface EmbeddedBrokerOptions {
   /** Default 127.0.0.1: it asks for no password, so other machines get in only where this is changed on purpose. */
@@ -36,6 +49,10 @@ export class EmbeddedBroker {
   #aedes: Aedes | undefined;
   readonly #sockets = new Set<Socket>();
   readonly #retained = new Set<string>();
+  readonly #filters = new WeakMap<Client, FilterAllowance>();
+  #refused = 0;
+  #refusedSaid = 0;
+  #refusedAt = Number.NEGATIVE_INFINITY;
   #info: EmbeddedBrokerInfo | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -53,6 +70,11 @@ export class EmbeddedBroker {
   /** Where it listens; undefined unless started. */
   get info(): EmbeddedBrokerInfo | undefined {
     return this.#info;
+  }
+
+  /** Clients closed because they went over a limit. */
+  get refused(): number {
+    return this.#refused;
   }
 
   /** Listens. Throws `EdgeError`: `PORT_IN_USE`, `PORT_FORBIDDEN`, `BAD_LISTEN_ADDRESS`. */
@@ -120,31 +142,74 @@ export class EmbeddedBroker {
     // Aedes listens too, but not to the very end.
     socket.on('error', () => {});
     aedes.handle(socket);
+    const { maxMessageBytes } = this.#options;
+    const sizes = new PacketSizes((type) =>
+      type === SUBSCRIBE || type === UNSUBSCRIBE ? SUBSCRIBE_MAX_BYTES : maxMessageBytes + PACKET_OVERHEAD,
+    );
+    // Aedes reads by itself; this only looks on: with a 'readable' listener, 'data' comes from its `read()`.
+    socket.on('data', (chunk) => {
+      const over = socket.destroyed ? undefined : sizes.take(chunk);
+      if (over === undefined) return;
+      this.#refuse(`a packet of ${over.bytes} bytes`);
+      socket.destroy();
+    });
   }
 
-  #createAedes(): Promise<Aedes> {
+  /** Counts a client that is closed, and says so now and then. Returns what to give to aedes, which then closes it. */
+  #refuse(why: string): Error {
+    this.#refused += 1;
+    const now = performance.now();
+    if (now - this.#refusedAt >= REFUSED_EVERY_MS) {
+      const before = this.#refused - this.#refusedSaid - 1;
+      this.#refusedAt = now;
+      this.#refusedSaid = this.#refused;
+      this.#options.onProblem?.(
+        new EdgeError(
+          'EMBEDDED_BROKER_CLIENT',
+          `embedded broker: a client was closed: ${why}${before > 0 ? `; ${before} others before` : ''}`,
+          { hint: 'Where clients need more, use a broker of its own (mqtt.url).', exitCode: EXIT.unavailable },
+        ),
+      );
+    }
+    return new Error(why);
+  }
+
+  async #createAedes(): Promise<Aedes> {
     const { maxMessageBytes, maxRetained } = this.#options;
-    return Aedes.createBroker({
+    const closed = new Error('closed');
+    const aedes = await Aedes.createBroker({
       // A subscriber that stops reading holds up no one for long.
       drainTimeout: 5_000,
       connectTimeout: 10_000,
+      maxInflightInbound: MAX_HALF_SENT,
       preConnect: (_client, packet, done) => {
         // Queues for subscribers that are away are unbounded in aedes: keep no sessions.
         packet.clean = true;
         done(null, true);
       },
       authorizePublish: (_client, packet, done) => {
-        if (packet.topic.startsWith('$')) return done(new Error('reserved topic'));
-        if (packet.payload.length > maxMessageBytes) return done(new Error('payload too large'));
+        if (packet.topic.startsWith('$')) return done(this.#refuse('a reserved topic'));
+        if (packet.payload.length > maxMessageBytes)
+          return done(this.#refuse(`a payload of ${packet.payload.length} bytes`));
         if (packet.retain) {
           if (packet.payload.length === 0) this.#retained.delete(packet.topic);
           else if (this.#retained.size >= maxRetained && !this.#retained.has(packet.topic))
-            return done(new Error('too many retained messages'));
+            return done(this.#refuse(`more than ${maxRetained} retained messages`));
           else this.#retained.add(packet.topic);
         }
         return done(null);
       },
+      authorizeSubscribe: (client, subscription, done) => {
+        // The rest of the packet that it was closed for.
+        if (client.closed) return done(closed);
+        const filters = this.#filters.get(client) ?? new FilterAllowance(FILTER_LIMITS);
+        this.#filters.set(client, filters);
+        const why = filters.take(subscription.topic);
+        return why === undefined ? done(null, subscription) : done(this.#refuse(why));
+      },
     });
+    aedes.on('unsubscribe', (filters, client) => this.#filters.get(client)?.release(filters));
+    return aedes;
   }
 }
 
@@ -171,16 +236,22 @@ function listenError(error: unknown, host: string, port: number): unknown {
         ...options,
         hint: 'Set embeddedBroker.port to a port from 1024 up.',
       });
+    // The address or the name may come later: DHCP, DNS.
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return new EdgeError('BAD_LISTEN_ADDRESS', `embedded broker: ${host} is no address of this machine`, {
+      return new EdgeError('BAD_LISTEN_ADDRESS', `embedded broker: ${host} is no address of this machine now`, {
         ...options,
         hint: 'Set embeddedBroker.host to 127.0.0.1, or to 0.0.0.0 for all interfaces.',
+      });
+    case undefined:
+      return error;
+    default:
+      return new EdgeError('BAD_LISTEN_ADDRESS', `embedded broker: cannot listen on ${host}: ${errno(error)}`, {
+        ...options,
+        hint: 'Set embeddedBroker.host to 127.0.0.1, or to 0.0.0.0 for all interfaces; a link-local address needs its interface (fe80::1%eth0).',
         exitCode: EXIT.config,
       });
-    default:
-      return error;
   }
 }
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inspect, promisify } from 'node:util';
+import { generate } from 'mqtt-packet';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EmbeddedBroker, type EmbeddedBrokerOptions } from '../../src/alerts/embedded-broker.js';
 import { MqttPublisher, type MqttPublisherOptions } from '../../src/alerts/publisher.js';
@@ -632,10 +633,16 @@ describe('the embedded broker', () => {
     await second.stop();
   });
 
-  it('tells that the address is not its own', async () => {
-    await expect(new EmbeddedBroker({ host: '192.0.2.1', port: 0 }).start()).rejects.toMatchObject({
+  it.each([
+    // It may get that address, or that name, later: systemd starts it again.
+    ['192.0.2.77', 69],
+    ['no-such-host.invalid', 69],
+    // Link-local, without its interface.
+    ['fe80::1', 78],
+  ])('tells that it cannot listen on %s, exit code %i', async (host, exitCode) => {
+    await expect(new EmbeddedBroker({ host, port: 0 }).start()).rejects.toMatchObject({
       code: 'BAD_LISTEN_ADDRESS',
-      exitCode: 78,
+      exitCode,
     });
   });
 
@@ -684,5 +691,77 @@ describe('the embedded broker', () => {
       cleanup.push(() => socket.destroy());
     }
     expect(await pub('-t', 'x/full', '-m', 'one too many')).toBe('refused');
+  });
+
+  /** A client that writes what it likes; and when the broker closed it. */
+  async function raw(port: number) {
+    const socket = connect(port, '127.0.0.1');
+    cleanup.push(() => socket.destroy());
+    socket.on('error', () => {});
+    let answers = 0;
+    socket.on('data', (chunk) => {
+      answers += chunk.length;
+    });
+    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    await once(socket, 'connect');
+    socket.write(generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clientId: '', clean: true }));
+    await until('CONNACK', () => answers >= 4);
+    return { socket, closed, answers: () => answers };
+  }
+  const subscribe = (filters: string[]) =>
+    generate({ cmd: 'subscribe', messageId: 1, subscriptions: filters.map((topic) => ({ topic, qos: 0 })) });
+
+  it.each([
+    ['one packet of 10 000 filters', [subscribe(range(0, 10_000).map((i) => `x/${i}/none`))], /a packet of \d+ bytes/],
+    ['one packet of 3 000 filters', [subscribe(range(0, 3_000).map((i) => `x/${i}/none`))], /subscriptions/],
+    ['the same filter 10 000 times', range(0, 10_000).map(() => subscribe(['x/none'])), /16 subscriptions a second/],
+    ['a long filter', [subscribe(['x'.repeat(2_000)])], /a filter over 1024 bytes/],
+    [
+      'a packet that begins with 100 MiB',
+      [Buffer.from([0x30, 0x80, 0x80, 0x80, 0x32])],
+      /a packet of 1048576\d\d bytes/,
+    ],
+  ])('closes a client with %s before it holds up the process', async (_, packets, why) => {
+    const problems: EdgeError[] = [];
+    const { b, info } = await embedded({ onProblem: (error) => problems.push(error) });
+    const publisher = await raw(info.port);
+    const before = publisher.answers();
+    for (const i of range(0, 1_000)) {
+      const packet = { cmd: 'publish', topic: `x/${i}/state`, payload: 'x', qos: 0, dup: false, retain: true } as const;
+      publisher.socket.write(generate(packet));
+    }
+    publisher.socket.write(generate({ cmd: 'pingreq' }));
+    await until('the retained messages', () => publisher.answers() > before);
+
+    const greedy = await raw(info.port);
+    let last = performance.now();
+    let longest = 0;
+    const timer = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+    }, 5);
+    cleanup.push(() => clearInterval(timer));
+    greedy.socket.write(Buffer.concat(packets));
+    await until('the end of the connection', () => greedy.socket.destroyed);
+    await greedy.closed;
+    // Some seconds where every filter is held against every retained message.
+    expect(longest).toBeLessThan(1_500);
+    expect(b.refused).toBe(1);
+    expect(problems).toMatchObject([{ code: 'EMBEDDED_BROKER_CLIENT', message: expect.stringMatching(why) }]);
+    // The others go on.
+    const sub = await subscriber(info.port, 'x/7/+');
+    await sub.until((m) => m.length === 1);
+  });
+
+  it('closes a client that leaves too many messages of QoS 2 half sent', async () => {
+    const { info } = await embedded();
+    const sub = await subscriber(info.port, 'x/#', ['-q', '1']);
+    const client = await raw(info.port);
+    for (const messageId of range(1, 40)) {
+      const packet = { cmd: 'publish', topic: 'x/y', payload: 'x', qos: 2, dup: false, retain: false } as const;
+      client.socket.write(generate({ ...packet, messageId }));
+    }
+    await client.closed;
+    expect(sub.messages.length).toBeLessThanOrEqual(20);
   });
 });
