@@ -17,6 +17,7 @@ import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
 import { connectionSettings } from './connection.js';
 import type { DurableOutbox, EventItem, OutboxRecord } from './durable-outbox.js';
 import { type AlertCounters, Outbox, type OutboxEntry } from './outbox.js';
+import { PacketSizes } from './packet-sizes.js';
 import { type DetectionsMessage, type StatusMessage, statusMessage, type Topics, topics } from './schema.js';
 
 // Else the first packet makes a buffer for every two-byte number there is, 7 MB: see the README of mqtt-packet.
@@ -92,7 +93,11 @@ export interface MqttPublisherOptions {
   availability?: boolean;
   /** Commands. */
   subscriptions?: Subscriptions;
-  /** Largest packet that the broker may send us, bytes (MQTT 5). Default 64 KiB. */
+  /**
+   * Largest packet that the broker may send us, bytes. Default 64 KiB. At a larger one the connection is given up: with MQTT 5, which
+   * tells the broker so, at once; with MQTT 3.1.1 from 16 times as much on, for nobody could have known, and smaller ones are refused
+   * as commands.
+   */
   maxIncomingBytes?: number;
   /** Send a topic's name once a connection, then a number (MQTT 5): for narrow links. Default false. */
   topicAliases?: boolean;
@@ -138,6 +143,8 @@ const PACKET_OVERHEAD = 64;
 const CONTENT_TYPE = 'application/json';
 /** Most topics with a retained state. */
 const MAX_RETAINED = 256;
+/** How much larger a packet from a broker may be that was told no limit. */
+const UNTOLD_FACTOR = 16;
 /** PUBACK: the message itself is at fault (topic name, payload format); sent again it fares no better. */
 const HOPELESS: readonly number[] = [144, 153];
 
@@ -459,6 +466,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       return;
     }
     this.#client = client;
+    this.#watchSizes(client);
     let goodbye: EdgeError | undefined;
     client.on('connect', (connack) => this.#onConnect(client, connack));
     client.on('message', (topic, payload, packet) => {
@@ -482,6 +490,17 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     });
     client.on('close', () => {
       this.#lost(client, goodbye ?? connectionError(this.broker, undefined, this.#state === 'connected'), true);
+    });
+  }
+
+  /** mqtt.js would keep a packet of up to 256 MiB until it is whole. */
+  #watchSizes(client: MqttClient): void {
+    const { maxIncomingBytes, protocolVersion } = this.#options;
+    const limit = protocolVersion === 5 ? maxIncomingBytes : maxIncomingBytes * UNTOLD_FACTOR;
+    const sizes = new PacketSizes(() => limit);
+    client.stream.on('data', (chunk: Uint8Array) => {
+      const over = client === this.#client ? sizes.take(chunk) : undefined;
+      if (over !== undefined) this.#lost(client, incomingTooLargeError(this.broker, over.bytes, limit));
     });
   }
 
@@ -921,6 +940,17 @@ function oversizedError(bytes: number, limit: number): EdgeError {
     hint: 'Raise the score threshold (so many detections in a frame are noise) or the limit on messages.',
     exitCode: EXIT.unavailable,
   });
+}
+
+function incomingTooLargeError(broker: string, bytes: number, limit: number): EdgeError {
+  return new EdgeError(
+    'BROKER_LOST',
+    `broker ${broker} began a packet of ${bytes} bytes, over the limit of ${limit} bytes; the connection is given up`,
+    {
+      hint: 'Somebody publishes large messages on the command topics (.../set), perhaps a retained one: look there.',
+      exitCode: EXIT.unavailable,
+    },
+  );
 }
 
 function eventTooLargeError(bytes: number, limit: number): EdgeError {

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -511,6 +511,66 @@ describe('with a real mosquitto', () => {
       message: expect.stringContaining('another client took over'),
       hint: expect.stringContaining('own name'),
     });
+  });
+
+  it.each([4, 5] as const)(
+    'gives up a connection on which a packet of 100 MiB begins, MQTT version %i',
+    async (protocolVersion) => {
+      const sockets: Socket[] = [];
+      const server = createServer((socket) => {
+        sockets.push(socket);
+        socket.on('error', () => {});
+        socket.once('data', () => {
+          socket.write(Buffer.from(protocolVersion === 5 ? [0x20, 3, 0, 0, 0] : [0x20, 2, 0, 0]));
+          // PUBLISH, and a body for as long as somebody listens.
+          socket.write(Buffer.from([0x30, 0x80, 0x80, 0x80, 0x32]));
+          const body = Buffer.alloc(65_536);
+          const more = () => {
+            while (!socket.destroyed && socket.bytesWritten < 100 * 1024 * 1024) if (!socket.write(body)) return;
+          };
+          socket.on('drain', more);
+          more();
+        });
+      });
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      cleanup.push(() => server.close());
+      cleanup.push(() => {
+        for (const socket of sockets) socket.destroy();
+      });
+      const p = publisher(`mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`, {
+        protocolVersion,
+        reconnectMinMs: 600_000,
+      });
+      // Before the answer to CONNECT is looked at, or after: then it was also connected.
+      const lost = once(p, 'problem') as Promise<[EdgeError]>;
+      p.start();
+      expect((await lost)[0]).toMatchObject({
+        code: 'BROKER_LOST',
+        message: expect.stringContaining('began a packet of 104857605 bytes'),
+      });
+      await until('the end of the connection', () => sockets[0]?.closed === true);
+      // What the two ends of the socket hold, not the packet.
+      expect(sockets[0]?.bytesWritten).toBeLessThan(20 * 1024 * 1024);
+      expect(p.state).toBe('waiting');
+    },
+  );
+
+  it('refuses a large command of MQTT 3.1.1, and stays connected', async () => {
+    const mosquitto = await broker();
+    const got: number[] = [];
+    const p = publisher(mosquitto.url, {
+      protocolVersion: 4,
+      subscriptions: { filters: ['irst/edge-1/+/+/set'], onMessage: (_, payload) => got.push(payload.length) },
+    });
+    const subscribed = once(p, 'subscribed');
+    p.start();
+    await subscribed;
+    const args = ['-h', '127.0.0.1', '-p', String(mosquitto.port), '-t', 'irst/edge-1/north/profile/set', '-q', '1'];
+    await run('mosquitto_pub', [...args, '-m', 'x'.repeat(100_000)]);
+    await until('the message', () => got.length === 1);
+    expect(got).toEqual([100_000]);
+    expect(p.state).toBe('connected');
   });
 
   it('never has more under way than the broker allows', async () => {
