@@ -39,6 +39,22 @@ describe('Outbox', () => {
     expect(box.queued).toBe(2);
   });
 
+  it('has room for forms of events though detections fill theirs, and sends both in turns', () => {
+    const box = new Outbox({ maxQueued: 2, maxQueuedBytes: 100 });
+    for (const topic of ['f1', 'f2', 'f3']) box.offer(topic, payload(), 'application/cbor', 'forms');
+    for (const topic of ['a', 'b', 'c', 'd']) box.offer(topic, payload());
+    expect(box.counters('forms')).toMatchObject({ accepted: 3, dropped: { queue_full: 1 }, queued: 2 });
+    expect(box.counters()).toMatchObject({ accepted: 4, dropped: { queue_full: 2 }, queued: 2 });
+    expect([box.take()?.topic, box.take()?.topic]).toEqual(['f2', 'c']);
+    expect(box.inFlight).toBe(2);
+    box.requeue();
+    expect([1, 2, 3, 4].map(() => box.take()?.topic).sort()).toEqual(['c', 'd', 'f2', 'f3']);
+    box.offer('e', payload());
+    box.clear('shutdown');
+    expect(box.counters('forms')).toMatchObject({ dropped: { shutdown: 2 }, queued: 0, inFlight: 0 });
+    expect(box.counters()).toMatchObject({ accepted: 5, dropped: { shutdown: 3 }, queued: 0, inFlight: 0 });
+  });
+
   it('puts what was in flight back in front, in order, still bounded', () => {
     const box = new Outbox({ maxQueued: 3, maxQueuedBytes: 100 });
     for (const topic of ['a', 'b', 'c']) box.offer(topic, payload());

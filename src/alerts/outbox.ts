@@ -21,7 +21,15 @@ export interface AlertCounters {
   inFlight: number;
 }
 
+/**
+ * What waits in a queue of its own, so that many of the one do not push out the other: `frames`, detections, figures and answers;
+ * `forms`, events in other forms (CBOR, SAPIENT).
+ */
+export const LANES = ['frames', 'forms'] as const;
+export type Lane = (typeof LANES)[number];
+
 export interface OutboxEntry {
+  readonly lane: Lane;
   readonly topic: string;
   readonly payload: Buffer;
   /** MIME type. */
@@ -30,6 +38,7 @@ export interface OutboxEntry {
   soloLosses: number;
 }
 
+/** Of each lane. */
 export interface OutboxLimits {
   /** Most alerts that wait, at least 1. */
   maxQueued: number;
@@ -37,67 +46,85 @@ export interface OutboxLimits {
   maxQueuedBytes: number;
 }
 
+class Waiting {
+  queue: OutboxEntry[] = [];
+  bytes = 0;
+  accepted = 0;
+  published = 0;
+  inFlight = 0;
+  readonly dropped: Record<AlertDropReason, number> = { queue_full: 0, oversized: 0, refused: 0, shutdown: 0 };
+}
+
 /**
- * The only place where alerts wait: in memory, in order, bounded in number and bytes, newest kept. mqtt.js gets an
+ * The only place where alerts wait: in memory, in order within a lane, each lane bounded in number and bytes, newest kept. mqtt.js gets an
  * alert only when it can be sent, because its own store is unbounded and overwrites silently past 65 535 messages.
  * Knows nothing of the network, so that a durable one can take its place.
  */
 export class Outbox {
   readonly #limits: OutboxLimits;
-  #queue: OutboxEntry[] = [];
-  #queuedBytes = 0;
+  readonly #lanes: Readonly<Record<Lane, Waiting>> = { frames: new Waiting(), forms: new Waiting() };
   /** In the order in which they were taken. */
   readonly #inFlight = new Set<OutboxEntry>();
-  #accepted = 0;
-  #published = 0;
-  readonly #dropped: Record<AlertDropReason, number> = { queue_full: 0, oversized: 0, refused: 0, shutdown: 0 };
+  /** Whose turn it is where both wait. */
+  #turn: Lane = 'forms';
 
   constructor(limits: OutboxLimits) {
     this.#limits = limits;
   }
 
   get queued(): number {
-    return this.#queue.length;
+    return LANES.reduce((sum, lane) => sum + this.#lanes[lane].queue.length, 0);
   }
 
   get inFlight(): number {
     return this.#inFlight.size;
   }
 
-  /** Accepts an alert; drops the oldest waiting ones when there is no room. */
-  offer(topic: string, payload: Buffer, contentType = 'application/json'): void {
-    this.#accepted += 1;
-    this.#queue.push({ topic, payload, contentType, soloLosses: 0 });
-    this.#queuedBytes += payload.length;
-    this.#trim();
+  /** Accepts an alert; drops the oldest waiting ones of its lane when there is no room. */
+  offer(topic: string, payload: Buffer, contentType = 'application/json', lane: Lane = 'frames'): void {
+    const waiting = this.#lanes[lane];
+    waiting.accepted += 1;
+    waiting.queue.push({ lane, topic, payload, contentType, soloLosses: 0 });
+    waiting.bytes += payload.length;
+    this.#trim(waiting);
   }
 
   /** Counts an alert that is dropped as it comes. */
-  reject(reason: AlertDropReason): void {
-    this.#accepted += 1;
-    this.#dropped[reason] += 1;
+  reject(reason: AlertDropReason, lane: Lane = 'frames'): void {
+    this.#lanes[lane].accepted += 1;
+    this.#lanes[lane].dropped[reason] += 1;
   }
 
-  /** The oldest waiting alert, now in flight. It must end in `done`, `drop` or `requeue`. */
+  /** The oldest waiting alert, of the lanes in turns, now in flight. It must end in `done`, `drop` or `requeue`. */
   take(): OutboxEntry | undefined {
-    const entry = this.#queue.shift();
+    const lane = this.#lanes[this.#turn].queue.length > 0 ? this.#turn : other(this.#turn);
+    const waiting = this.#lanes[lane];
+    const entry = waiting.queue.shift();
     if (entry === undefined) return undefined;
-    this.#queuedBytes -= entry.payload.length;
+    this.#turn = other(lane);
+    waiting.bytes -= entry.payload.length;
+    waiting.inFlight += 1;
     this.#inFlight.add(entry);
     return entry;
   }
 
   /** Delivered. False when the entry is no longer in flight: an answer from an earlier connection. */
   done(entry: OutboxEntry): boolean {
-    if (!this.#inFlight.delete(entry)) return false;
-    this.#published += 1;
+    if (!this.#leave(entry)) return false;
+    this.#lanes[entry.lane].published += 1;
     return true;
   }
 
   /** Given up. False when the entry is no longer in flight. */
   drop(entry: OutboxEntry, reason: AlertDropReason): boolean {
+    if (!this.#leave(entry)) return false;
+    this.#lanes[entry.lane].dropped[reason] += 1;
+    return true;
+  }
+
+  #leave(entry: OutboxEntry): boolean {
     if (!this.#inFlight.delete(entry)) return false;
-    this.#dropped[reason] += 1;
+    this.#lanes[entry.lane].inFlight -= 1;
     return true;
   }
 
@@ -106,9 +133,14 @@ export class Outbox {
     if (this.#inFlight.size === 0) return;
     const back = [...this.#inFlight];
     this.#inFlight.clear();
-    for (const entry of back) this.#queuedBytes += entry.payload.length;
-    this.#queue = [...back, ...this.#queue];
-    this.#trim();
+    for (const lane of LANES) {
+      const waiting = this.#lanes[lane];
+      const entries = back.filter((entry) => entry.lane === lane);
+      for (const entry of entries) waiting.bytes += entry.payload.length;
+      waiting.queue = [...entries, ...waiting.queue];
+      waiting.inFlight = 0;
+      this.#trim(waiting);
+    }
   }
 
   /** The one alert in flight, if there is exactly one. */
@@ -120,31 +152,32 @@ export class Outbox {
 
   /** Gives up everything that waits or is in flight. */
   clear(reason: AlertDropReason): void {
-    this.#dropped[reason] += this.#queue.length + this.#inFlight.size;
-    this.#queue = [];
-    this.#queuedBytes = 0;
+    for (const lane of LANES) {
+      const waiting = this.#lanes[lane];
+      waiting.dropped[reason] += waiting.queue.length + waiting.inFlight;
+      waiting.queue = [];
+      waiting.bytes = 0;
+      waiting.inFlight = 0;
+    }
     this.#inFlight.clear();
   }
 
-  counters(): AlertCounters {
-    return {
-      accepted: this.#accepted,
-      published: this.#published,
-      dropped: { ...this.#dropped },
-      queued: this.#queue.length,
-      inFlight: this.#inFlight.size,
-    };
+  counters(lane: Lane = 'frames'): AlertCounters {
+    const { accepted, published, dropped, queue, inFlight } = this.#lanes[lane];
+    return { accepted, published, dropped: { ...dropped }, queued: queue.length, inFlight };
   }
 
-  #trim(): void {
-    while (
-      this.#queue.length > this.#limits.maxQueued ||
-      (this.#queuedBytes > this.#limits.maxQueuedBytes && this.#queue.length > 1)
-    ) {
-      const oldest = this.#queue.shift();
+  #trim(waiting: Waiting): void {
+    const { maxQueued, maxQueuedBytes } = this.#limits;
+    while (waiting.queue.length > maxQueued || (waiting.bytes > maxQueuedBytes && waiting.queue.length > 1)) {
+      const oldest = waiting.queue.shift();
       if (oldest === undefined) return;
-      this.#queuedBytes -= oldest.payload.length;
-      this.#dropped.queue_full += 1;
+      waiting.bytes -= oldest.payload.length;
+      waiting.dropped.queue_full += 1;
     }
   }
+}
+
+function other(lane: Lane): Lane {
+  return lane === 'frames' ? 'forms' : 'frames';
 }

@@ -16,7 +16,7 @@ import {
 import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
 import { connectionSettings } from './connection.js';
 import type { DurableOutbox, EventItem, OutboxRecord } from './durable-outbox.js';
-import { type AlertCounters, Outbox, type OutboxEntry } from './outbox.js';
+import { type AlertCounters, type Lane, Outbox, type OutboxEntry } from './outbox.js';
 import { PacketSizes } from './packet-sizes.js';
 import { type DetectionsMessage, type StatusMessage, statusMessage, type Topics, topics } from './schema.js';
 
@@ -63,9 +63,9 @@ export interface MqttPublisherOptions {
   /** Shortest and longest wait between two attempts, ms. Default 1 000 and 30 000. */
   reconnectMinMs?: number;
   reconnectMaxMs?: number;
-  /** Most alerts that wait for the broker; the oldest make room. Default 1 000. */
+  /** Most alerts that wait for the broker, and as many events in other forms; the oldest make room. Default 1 000. */
   maxQueued?: number;
-  /** Most bytes that wait. Default 16 MiB. */
+  /** Most bytes of each that wait. Default 16 MiB. */
   maxQueuedBytes?: number;
   /** Largest payload, bytes; larger ones are dropped as `oversized`. Default 256 KiB. */
   maxMessageBytes?: number;
@@ -309,18 +309,26 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   }
 
   /** Accepts a message that is not retained (statistics, an answer); as `publishDetections`, and counted with them. */
-  publishMessage(topic: string, text: string | Buffer, contentType: string = CONTENT_TYPE): boolean {
+  publishMessage(topic: string, text: string | Buffer): boolean {
+    return this.#offer('frames', topic, typeof text === 'string' ? Buffer.from(text) : text, CONTENT_TYPE);
+  }
+
+  /** Accepts an event in another form; as `publishDetections`, but in a queue of its own, as long, and counted apart. */
+  publishForm(topic: string, payload: Buffer, contentType: string): boolean {
+    return this.#offer('forms', topic, payload, contentType);
+  }
+
+  #offer(lane: Lane, topic: string, payload: Buffer, contentType: string): boolean {
     if (this.#stopping || this.#state === 'stopped') {
-      this.#outbox.reject('shutdown');
+      this.#outbox.reject('shutdown', lane);
       return false;
     }
-    const payload = typeof text === 'string' ? Buffer.from(text) : text;
     if (payload.length > this.#options.maxMessageBytes) {
-      this.#outbox.reject('oversized');
+      this.#outbox.reject('oversized', lane);
       this.#problem(oversizedError(payload.length, this.#options.maxMessageBytes));
       return false;
     }
-    this.#outbox.offer(topic, payload, contentType);
+    this.#outbox.offer(topic, payload, contentType, lane);
     this.#pump();
     return true;
   }
@@ -379,8 +387,14 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     this.#retained.set(topic, { payload, small, contentType, due: true, inFlight });
   }
 
+  /** Of messages that are not about events. */
   counters(): AlertCounters {
     return this.#outbox.counters();
+  }
+
+  /** Of events in other forms. */
+  formCounters(): AlertCounters {
+    return this.#outbox.counters('forms');
   }
 
   /**

@@ -458,8 +458,8 @@ const mqtt = z
       .max(100_000)
       .default(1000)
       .describe(
-        'Messages that are not about events (detections, statistics) kept while the broker is away (1 to 100000 messages); the ' +
-          'oldest are dropped and counted beyond.',
+        'Messages that are not about events (detections, statistics) kept while the broker is away (1 to 100000 messages), and as ' +
+          'many events in other forms (outputs.cbor, outputs.sapient); the oldest are dropped and counted beyond.',
       ),
   })
   .prefault({})
@@ -856,14 +856,16 @@ const outputs = z
     sapient: z
       .strictObject({
         enabled: off(
-          'Whether events with a bearing are also published as SAPIENT (BSI Flex 335) detection reports in JSON, on .../events/sapient.',
+          'Whether events with a bearing are also published as SAPIENT (BSI Flex 335) detection reports in JSON, on .../events/sapient; not kept over a restart.',
         ),
       })
       .prefault({})
       .describe('SAPIENT.'),
     cbor: z
       .strictObject({
-        enabled: off('Whether events are also published in CBOR, on .../events/cbor, for narrow links.'),
+        enabled: off(
+          'Whether events are also published in CBOR, on .../events/cbor, for narrow links; not kept over a restart.',
+        ),
       })
       .prefault({})
       .describe('CBOR.'),

@@ -18,11 +18,12 @@ function reporter(input: Partial<EdgeConfigInput> = {}, synchronised = true) {
   const records: OutboxRecord[] = [];
   const detections: DetectionsMessage[] = [];
   const states: Record<string, unknown>[] = [];
+  const forms: string[] = [];
   const asked: (number | null)[] = [];
   const publisher = {
     publishEvent: (record: OutboxRecord) => records.push(record),
     publishDetections: (message: DetectionsMessage) => detections.push(message),
-    publishMessage: () => true,
+    publishForm: (topic: string) => forms.push(topic),
     publishState: (_: string, text: string) => states.push(JSON.parse(text)),
   } as unknown as MqttPublisher;
   class Running extends CameraSupervisor {
@@ -61,7 +62,7 @@ function reporter(input: Partial<EdgeConfigInput> = {}, synchronised = true) {
     const next = configSchema.parse({ cameras: [camera], alerts });
     return { profile: made.reconfigure(next, next.cameras[0]!), asked: [...asked] };
   };
-  return { made, records, detections, events, states, reload };
+  return { made, records, detections, events, states, forms, reload };
 }
 
 function frame(sequence: number, x: number, y: number): FrameResult {
@@ -144,6 +145,13 @@ describe('CameraReporter', () => {
       ['end', 86_400],
     ]);
     expect(detections).toHaveLength(1);
+  });
+
+  it('gives the broker events in other forms, apart from detections', () => {
+    const { made, forms, detections } = reporter({ outputs: { cbor: { enabled: true } } });
+    for (let n = 0; n < 2; n++) made.frame(frame(n, 100, 100));
+    expect(forms).toEqual(['irst/irst-edge/cam0/events/cbor', 'irst/irst-edge/cam0/events/cbor']);
+    expect(detections).toHaveLength(2);
   });
 
   it('gives events the lives of the configuration', () => {

@@ -278,7 +278,7 @@ export class CameraReporter {
         ...(this.clock.state.synchronised === false && { undated: true }),
       });
       for (const { topic, payload, contentType } of this.outputs.event(event)) {
-        this.publisher.publishMessage(topic, payload, contentType);
+        this.publisher.publishForm(topic, payload, contentType);
       }
     }
   }

@@ -176,7 +176,7 @@ async function play(profile: string, shots: readonly Shot[], sensor: SensorOptio
     publishState: (_: string, text: string) =>
       played.states.push({ frame: at, message: cameraStateSchema.parse(JSON.parse(text)) }),
     publishDetections: () => true,
-    publishMessage: () => true,
+    publishForm: () => true,
   } as unknown as MqttPublisher;
   const outputs = new Outputs({
     device: config.device.id,
