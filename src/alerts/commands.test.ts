@@ -49,7 +49,13 @@ describe('Commands', () => {
     // What every object inherits is a name like any other.
     ['profile', 'constructor', 'constructor'],
     ['profile', 'valueOf', 'valueOf'],
+    // Nor are the words of a switch anything else here.
+    ['profile', 'on', 'on'],
+    ['profile', 'False', 'False'],
+    ['profile', 'true', 'true'],
+    ['profile', '7', '7'],
     ['snapshot', 'true', true],
+    ['snapshot', 'ON', true],
   ])('carries out %s %s', async (name, payload, value) => {
     const { c, orders, answers, send } = commands();
     send(`irst/d/north/${name}/set`, payload);
@@ -67,6 +73,7 @@ describe('Commands', () => {
     [SET, '2', 'COMMAND_VALUE'],
     [SET, 'loud', 'COMMAND_VALUE'],
     [SET, '{"value": "x"}', 'COMMAND_VALUE'],
+    [SET, 'on', 'COMMAND_VALUE'],
     [SET, '{', 'COMMAND_MALFORMED'],
     [SET, '', 'COMMAND_MALFORMED'],
     [SET, '{"value": 0.3, "extra": 1}', 'COMMAND_MALFORMED'],
@@ -79,7 +86,7 @@ describe('Commands', () => {
     await settle();
     expect(orders).toEqual([]);
     expect(answers.at(-1)?.[1]).toMatchObject({ ok: false, value: 0.25, error: { code } });
-    expect(balanced(c).refused).toBe(1);
+    expect(balanced(c)).toMatchObject({ refused: 1, refusedBy: { [code]: 1 } });
   });
 
   it.each<[string, () => Promise<CommandResult>, string, string]>([
@@ -131,10 +138,16 @@ describe('Commands', () => {
         return { ok: true, value };
       },
     });
-    for (const value of [0.1, 0.2, 0.3, 0.4]) send(SET, String(value));
+    for (const value of [0.1, 0.2, 0.3, 0.4]) send(SET, JSON.stringify({ value, id: `c-${value}` }));
     await delay(50);
     expect(orders.map(([, , value]) => value)).toEqual([0.1, 0.4]);
     expect(most).toBe(1);
+    expect(answers.map(([, { id, ok, error }]) => [id, ok, error?.code])).toEqual([
+      ['c-0.2', false, 'COMMAND_SUPERSEDED'],
+      ['c-0.3', false, 'COMMAND_SUPERSEDED'],
+      ['c-0.1', true, undefined],
+      ['c-0.4', true, undefined],
+    ]);
     expect(answers.at(-1)?.[1].value).toBe(0.4);
     expect(balanced(c)).toMatchObject({ done: 2, dropped: { superseded: 2 } });
   });

@@ -1,3 +1,4 @@
+import { EdgeError, EXIT } from '../types/errors.js';
 import {
   COMMAND_MAX_BYTES,
   type CommandAnswer,
@@ -6,6 +7,7 @@ import {
   commandAnswer,
   parseCommand,
   RETAINED_COMMANDS,
+  type StatsMessage,
   type Topics,
   topics,
 } from './schema.js';
@@ -42,7 +44,7 @@ export const COMMAND_DROP_REASONS = [
   'rate',
   /** No such command, or camera. */
   'unknown',
-  /** A newer one of the same kind came before it was begun. */
+  /** A newer one of the same kind came before it was begun; answered all the same. */
   'superseded',
   /** Came after the stop. */
   'shutdown',
@@ -53,12 +55,16 @@ export type CommandDropReason = (typeof COMMAND_DROP_REASONS)[number];
 export interface CommandCounters {
   received: number;
   done: number;
-  /** Answered with an error. */
+  /** Answered with an error: all, and by its code. */
   refused: number;
+  refusedBy: Record<string, number>;
   dropped: Record<CommandDropReason, number>;
   /** Under way or next. */
   pending: number;
 }
+
+/** Most codes that refusals are counted by. */
+const MAX_CODES = 32;
 
 interface Order {
   value: CommandValue;
@@ -73,6 +79,7 @@ export class Commands {
   readonly #options: Required<CommandsOptions>;
   readonly #topics: Topics;
   readonly #counts = { received: 0, done: 0, refused: 0 };
+  readonly #refusedBy = new Map<string, number>();
   readonly #dropped = Object.fromEntries(COMMAND_DROP_REASONS.map((r) => [r, 0])) as Record<CommandDropReason, number>;
   /** By camera and name: under way, and the one after it. */
   readonly #pending = new Map<string, { next: Order | undefined }>();
@@ -123,7 +130,7 @@ export class Commands {
     const target = this.#topics.parseCommand(topic);
     if (target === undefined || !this.#options.cameras.includes(target.camera)) return 'unknown';
     const { camera, command: name } = target;
-    const parsed = parseCommand(name, plainToJson(payload));
+    const parsed = parseCommand(name, plainToJson(name, payload));
     if (!parsed.ok) {
       this.#refuse(name, camera, parsed.error, parsed.id);
       return undefined;
@@ -136,15 +143,23 @@ export class Commands {
       void this.#work(key, name, camera, order);
       return undefined;
     }
-    const replaced = pending.next !== undefined;
+    const replaced = pending.next;
     pending.next = order;
-    return replaced ? 'superseded' : undefined;
+    if (replaced === undefined) return undefined;
+    const error = { code: 'COMMAND_SUPERSEDED', message: 'a newer one came before it was begun' };
+    this.#answerRefusal(name, camera, error, replaced.id);
+    return 'superseded';
   }
 
   counters(): CommandCounters {
     let pending = 0;
     for (const { next } of this.#pending.values()) pending += next === undefined ? 1 : 2;
-    return { ...this.#counts, dropped: { ...this.#dropped }, pending };
+    return {
+      ...this.#counts,
+      refusedBy: Object.fromEntries(this.#refusedBy),
+      dropped: { ...this.#dropped },
+      pending,
+    };
   }
 
   /** Takes no more. What is under way is finished, unless it hangs; it is answered no more. */
@@ -191,6 +206,13 @@ export class Commands {
 
   #refuse(name: CommandName, camera: string, error: CommandError, id: string | undefined): void {
     this.#counts.refused += 1;
+    // Whatever carries commands out may bring codes of its own: bounded all the same.
+    const code = this.#refusedBy.size < MAX_CODES || this.#refusedBy.has(error.code) ? error.code : 'other';
+    this.#refusedBy.set(code, (this.#refusedBy.get(code) ?? 0) + 1);
+    this.#answerRefusal(name, camera, error, id);
+  }
+
+  #answerRefusal(name: CommandName, camera: string, error: CommandError, id: string | undefined): void {
     const value = this.#inForce.get(`${camera}/${name}`);
     this.#answer(name, camera, {
       error,
@@ -237,7 +259,7 @@ const SWITCH: ReadonlyMap<string, boolean> = new Map([
 ]);
 
 /** People and home automation send `ON` or `day` as they are: makes JSON of a bare word. */
-function plainToJson(payload: Uint8Array): Uint8Array {
+function plainToJson(name: CommandName, payload: Uint8Array): Uint8Array {
   if (payload.length > COMMAND_MAX_BYTES) return payload;
   let text: string;
   try {
@@ -246,10 +268,26 @@ function plainToJson(payload: Uint8Array): Uint8Array {
     return payload;
   }
   if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(text)) return payload;
+  // A profile may be called `on`, `true` or `7`.
+  if (name === 'profile') return Buffer.from(JSON.stringify(text));
+  const asSwitch = name === 'enabled' || name === 'snapshot' ? SWITCH.get(text.toLowerCase()) : undefined;
   try {
     JSON.parse(text);
     return payload;
   } catch {
-    return Buffer.from(JSON.stringify(SWITCH.get(text.toLowerCase()) ?? text));
+    return Buffer.from(JSON.stringify(asSwitch ?? text));
   }
+}
+
+/** The counters as /stats tells them. */
+export function commandStats({ received, done, refused, dropped, pending }: CommandCounters): StatsMessage['commands'] {
+  return { received, done, refused, dropped: { ...dropped }, pending };
+}
+
+/** For the log. @param counts `rate 3, COMMAND_VALUE 1` */
+export function commandsRefused(counts: string): EdgeError {
+  return new EdgeError('COMMANDS_REFUSED', `commands were not carried out: ${counts}`, {
+    hint: 'docs/alerts.md explains each reason; look at who publishes on the command topics (.../set).',
+    exitCode: EXIT.dataError,
+  });
 }

@@ -124,6 +124,12 @@ const stats: StatsMessage = statsMessage({
   uptimeSeconds: 300.2,
   memory: { rssBytes: 181_403_648, heapUsedBytes: 24_117_248 },
   alerts: { accepted: 42, published: 40, dropped: {}, queued: 1, inFlight: 1 },
+  forms: { accepted: 41, published: 41, dropped: { queue_full: 0 }, queued: 0, inFlight: 0 },
+  commands: { received: 4, done: 2, refused: 1, dropped: { rate: 0, unknown: 1 }, pending: 0 },
+  outputs: {
+    cbor: { made: 41, skipped: {} },
+    cot: { made: 41, skipped: {}, sink: { accepted: 41, sent: 40, dropped: { disconnected: 1 }, queued: 0 } },
+  },
   outbox: {
     accepted: { new: 3, update: 36, end: 2 },
     recovered: 1,

@@ -1,4 +1,5 @@
 import { EdgeError, EXIT } from '../types/errors.js';
+import { since } from './counts-report.js';
 import type { EventCounters } from './durable-outbox.js';
 import type { OutboxStats } from './schema.js';
 
@@ -83,15 +84,6 @@ export function outboxStats(counters: EventCounters): OutboxStats {
     held,
     store: { mode, ...(fault === undefined ? {} : { fault }), memoryOnly, failures, skipped, movedAside, unlogged },
   };
-}
-
-/** `overflow 5, expired 2`: what rose. */
-function since(now: Readonly<Counts>, before: Readonly<Counts>): string {
-  return Object.entries(now)
-    .map(([reason, n]) => [reason, n - (before[reason] ?? 0)] as const)
-    .filter(([, n]) => n > 0)
-    .map(([reason, n]) => `${reason} ${n}`)
-    .join(', ');
 }
 
 function hint(now: EventCounters['dropped'], before: Readonly<Counts>): string {

@@ -1,4 +1,4 @@
-import type { EdgeError } from '../types/errors.js';
+import { EdgeError, EXIT } from '../types/errors.js';
 import { eventToCbor } from './mappers/cbor.js';
 import { type CotOptions, toCot } from './mappers/cot.js';
 import { ForemostTarget } from './mappers/foremost.js';
@@ -190,6 +190,14 @@ export class Outputs {
       return [];
     }
   }
+}
+
+/** For the log. @param counts `queue_full 5` */
+export function formsDropped(counts: string): EdgeError {
+  return new EdgeError('FORMS_DROPPED', `events in other forms (CBOR, SAPIENT) given up: ${counts}`, {
+    hint: 'They wait in memory only: mend the link to the broker, or raise mqtt.maxQueued.',
+    exitCode: EXIT.unavailable,
+  });
 }
 
 function retained({ topic, payload }: { topic: string; payload: string }): MqttMessage {

@@ -2,9 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { connectAsync } from 'mqtt';
 import { afterEach, expect, test, vi } from 'vitest';
 import { waiting } from '../../test/integration/until.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
+import { type StatsMessage, statsSchema } from '../alerts/schema.js';
 import { configSchema, type EdgeConfigInput } from '../config/schema.js';
 import { Daemon } from './daemon.js';
 import { createLogger } from './log.js';
@@ -82,3 +84,29 @@ test.each([4, 5] as const)(
     expect(codes).toEqual(['PASSWORD_WITHOUT_USER', ...(protocolVersion === 5 ? ['BROKER_REFUSED'] : [])]);
   },
 );
+
+test('commands that are not carried out, and what outputs did, stand in the figures; the log says the commands by reason', async () => {
+  const url = await embedded();
+  const client = await connectAsync(url, { protocolVersion: 4 });
+  cleanup.push(() => client.endAsync(true));
+  const stats: StatsMessage[] = [];
+  client.on('message', (_, payload) => stats.push(statsSchema.parse(JSON.parse(String(payload)))));
+  await client.subscribeAsync('irst/irst-edge/stats', { qos: 1 });
+  const { daemon, lines, connected } = await started({
+    mqtt: { url, protocolVersion: 4 },
+    outputs: { cbor: { enabled: true }, cot: { enabled: true, url: 'udp://127.0.0.1:9' } },
+  });
+  await until('the connection', connected);
+  await until('figures', () => stats.length > 0);
+  for (let n = 0; n < 30; n++) await client.publishAsync('irst/irst-edge/nobody/enabled/set', 'on', { qos: 1 });
+  await until('the line of the log', () => lines.some(({ code }) => code === 'COMMANDS_REFUSED'));
+  await daemon.stop();
+  await until('the last figures', () => (stats.at(-1)?.commands?.received ?? 0) >= 30);
+  const { commands, forms, outputs } = stats.at(-1) as StatsMessage;
+  expect(commands?.dropped.unknown).toBeGreaterThanOrEqual(20);
+  expect((commands?.dropped.unknown ?? 0) + (commands?.dropped.rate ?? 0)).toBe(30);
+  expect(forms).toMatchObject({ accepted: 0, queued: 0 });
+  expect(outputs).toMatchObject({ cbor: { made: 0 }, cot: { made: 0, sink: { accepted: 0, sent: 0 } } });
+  const [line] = lines.filter(({ code }) => code === 'COMMANDS_REFUSED');
+  expect(line?.msg).toMatch(/^commands were not carried out: .*unknown \d+/);
+});

@@ -2,13 +2,14 @@ import { EventEmitter } from 'node:events';
 import path from 'node:path';
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type CommandResult, Commands, type CommandValue } from '../alerts/commands.js';
+import { type CommandResult, Commands, type CommandValue, commandStats, commandsRefused } from '../alerts/commands.js';
+import { CountsReport } from '../alerts/counts-report.js';
 import { brokerPassword, readPem } from '../alerts/credentials.js';
 import { DurableOutbox } from '../alerts/durable-outbox.js';
 import { EmbeddedBroker } from '../alerts/embedded-broker.js';
 import { eventIds } from '../alerts/events.js';
 import { OutboxReport, outboxStats } from '../alerts/outbox-report.js';
-import { Outputs } from '../alerts/outputs.js';
+import { formsDropped, Outputs } from '../alerts/outputs.js';
 import { MqttPublisher } from '../alerts/publisher.js';
 import { type CommandName, statsMessage, statusMessage, type Topics, topics } from '../alerts/schema.js';
 import { ConfigInvalidError, formatIssue } from '../config/issue.js';
@@ -42,7 +43,7 @@ const SAME_WAIT_EVERY_MS = 600_000;
 const OUTBOX_STOP_MS = 200;
 const STATUS_EVERY_MS = 5000;
 const STATS_EVERY_MS = 10_000;
-const OUTBOX_LOOK_EVERY_MS = 1000;
+const DROPS_LOOK_EVERY_MS = 1000;
 const SAME_PROBLEM_EVERY_MS = 10_000;
 const HEALTH_EVERY_MS = 1000;
 /** How often a start that takes long asks systemd for more time, and for how much; for so long at most. */
@@ -68,6 +69,8 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private readonly systemd: SystemdNotifier;
   private outbox: DurableOutbox | undefined;
   private readonly outboxReport = new OutboxReport();
+  private readonly formsReport = new CountsReport();
+  private readonly commandsReport = new CountsReport();
   private commands: Commands | undefined;
   private readonly clock = new ClockWatch();
   private readonly reporters = new Map<string, CameraReporter>();
@@ -200,7 +203,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         if (this.ready) this.sayStatus();
       }, STATUS_EVERY_MS),
       setInterval(() => this.publishStats(), STATS_EVERY_MS),
-      setInterval(() => this.reportOutbox(), OUTBOX_LOOK_EVERY_MS),
+      setInterval(() => this.reportDrops(), DROPS_LOOK_EVERY_MS),
     );
     await beforeCameras?.(url);
     if (signal.aborted) return;
@@ -430,7 +433,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private async stopLinks(): Promise<void> {
     await Promise.all([this.publisher?.stop(), this.outputs.stop()]);
     await this.outbox?.stop(OUTBOX_STOP_MS);
-    this.reportOutbox(true);
+    this.reportDrops(true);
     await this.broker?.stop();
   }
 
@@ -520,9 +523,17 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     return outbox;
   }
 
-  private reportOutbox(last = false): void {
-    if (this.outbox === undefined) return;
-    for (const error of this.outboxReport.look(this.outbox.counters(), performance.now(), last)) warn(this.log, error);
+  /** What was given up since it was said last: events, events in other forms, commands. */
+  private reportDrops(last = false): void {
+    const now = performance.now();
+    for (const error of this.outbox ? this.outboxReport.look(this.outbox.counters(), now, last) : []) {
+      warn(this.log, error);
+    }
+    const forms = this.publisher && this.formsReport.look(this.publisher.formCounters().dropped, now, last);
+    if (forms) warn(this.log, formsDropped(forms));
+    const { refusedBy, dropped } = this.commands?.counters() ?? {};
+    const commands = this.commandsReport.look({ ...refusedBy, ...dropped }, now, last);
+    if (commands !== '') warn(this.log, commandsRefused(commands));
   }
 
   private createCommands(): Commands {
@@ -577,6 +588,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     // Figures are of now: those of an outage would only fill the queue of alerts.
     if (publisher?.state !== 'connected') return;
     const { rss, heapUsed } = process.memoryUsage();
+    const commands = this.commands && commandStats(this.commands.counters());
+    const { cbor, sapient } = this.config.outputs;
+    const outputs = this.outputs.counters();
     const message = statsMessage({
       atMs: Date.now(),
       device: this.config.device.id,
@@ -584,6 +598,9 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       uptimeSeconds: Math.round((performance.now() - this.startedAt) / 100) / 10,
       memory: { rssBytes: rss, heapUsedBytes: heapUsed },
       alerts: publisher.counters(),
+      ...((cbor.enabled || sapient.enabled) && { forms: publisher.formCounters() }),
+      ...(commands && { commands }),
+      ...(Object.keys(outputs).length > 0 && { outputs }),
       ...(this.outbox && { outbox: outboxStats(this.outbox.counters()) }),
       cameras: [...this.reporters.values()].map((r) => r.stats()),
     });

@@ -62,7 +62,8 @@ export const commandSchema = z
     description:
       'Asks a camera for a change. Topic irst/<device>/<camera>/<name>/set, with <name> enabled (true or false), threshold (0 to 1, or ' +
       'null), profile (a name) or snapshot (true). JSON: {"value": ..., "id": ...}, or the bare value. Not retained. Answered on ' +
-      '.../<name>/state.',
+      '.../<name>/state, but for these, which are dropped and counted in stats: retained ones, more than 5 a second (20 at once), those of ' +
+      'an unknown name or camera, and those that come while the program stops.',
   });
 
 const snapshot = picture.extend({
@@ -90,6 +91,8 @@ export const COMMAND_ERRORS = [
   'COMMAND_VALUE',
   /** Well formed, but it cannot be done now. */
   'COMMAND_REFUSED',
+  /** A newer one of the same kind came before it was begun. */
+  'COMMAND_SUPERSEDED',
 ] as const;
 
 export const commandAnswerSchema = z
@@ -108,8 +111,8 @@ export const commandAnswerSchema = z
       .meta({
         description:
           'Why it was refused; there when ok is false, and only then. COMMAND_MALFORMED: not JSON, or no value in it; ' +
-          'COMMAND_TOO_LARGE; COMMAND_VALUE: not a value that the command takes; COMMAND_REFUSED, or a code of docs/errors.md: it ' +
-          'could not be done.',
+          'COMMAND_TOO_LARGE; COMMAND_VALUE: not a value that the command takes; COMMAND_SUPERSEDED: a newer one came before it was ' +
+          'begun; COMMAND_REFUSED, or a code of docs/errors.md: it could not be done.',
       })
       .optional(),
     id: id.meta({ description: 'Of the command that this answers.' }),

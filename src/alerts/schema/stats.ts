@@ -90,6 +90,46 @@ const outbox = z
       'Events on their way to the broker. All accepted + recovered = all published + coalesced + all dropped + waiting + inFlight.',
   });
 
+const onTheirWay = (what: string) =>
+  z
+    .strictObject({
+      accepted: count('Messages taken in for sending. accepted = published + all dropped + queued + inFlight.'),
+      published: count('Acknowledged by the broker.'),
+      dropped: countsByReason('Given up, by reason.'),
+      queued: count('Waiting now.'),
+      inFlight: count('Sent, not yet acknowledged, now.'),
+    })
+    .meta({ description: what });
+
+const commands = z
+  .strictObject({
+    received: count('Messages on the command topics. received = done + refused + all dropped + pending.'),
+    done: count('Carried out.'),
+    refused: count('Answered with an error.'),
+    dropped: countsByReason(
+      "Not carried out and, but for 'superseded', not answered, by reason. 'retained'; 'rate': too many a second; 'unknown': no such " +
+        "command or camera; 'superseded': a newer one came before it was begun; 'shutdown': came while the program stopped.",
+    ),
+    pending: count('Under way or next, now.'),
+  })
+  .meta({ description: 'Commands.' });
+
+const output = z
+  .strictObject({
+    made: count('Messages made.'),
+    skipped: countsByReason("Events that this form cannot hold, by reason; 'fault': its mapper failed."),
+    sink: z
+      .strictObject({
+        accepted: count('Messages taken in for sending. accepted = sent + all dropped + queued.'),
+        sent: count('Handed to the network; nobody acknowledges them.'),
+        dropped: countsByReason('Given up, by reason.'),
+        queued: count('Waiting now.'),
+      })
+      .meta({ description: 'On their way to the receiver.' })
+      .optional(),
+  })
+  .meta({ description: 'One output.' });
+
 export const statsSchema = z
   .strictObject({
     schema: z.literal('irst-edge/stats/1').meta({ description: 'Kind and version of this message.' }),
@@ -103,17 +143,16 @@ export const statsSchema = z
         heapUsedBytes: count('JavaScript heap in use on the main thread, bytes.').optional(),
       })
       .meta({ description: 'Memory.' }),
-    alerts: z
-      .strictObject({
-        accepted: count('Messages taken in for sending. accepted = published + all dropped + queued + inFlight.'),
-        published: count('Acknowledged by the broker.'),
-        dropped: countsByReason('Given up, by reason.'),
-        queued: count('Waiting now.'),
-        inFlight: count('Sent, not yet acknowledged, now.'),
-      })
-      .meta({ description: 'Messages on their way to the broker, those about events apart.' })
-      .optional(),
+    alerts: onTheirWay('Messages on their way to the broker, those about events apart.').optional(),
+    forms: onTheirWay('Events in other forms (CBOR, SAPIENT) on their way to the broker.').optional(),
     outbox: outbox.optional(),
+    commands: commands.optional(),
+    outputs: z
+      .record(z.string().regex(/^[a-z][a-zA-Z0-9]{0,63}$/), output)
+      .meta({
+        description: 'The outputs that are on, by name: homeAssistant, cot, sapient, cbor, mavlink; more may be added.',
+      })
+      .optional(),
     cameras: z.array(camera).max(64).meta({ description: "The device's cameras." }),
   })
   .meta({
