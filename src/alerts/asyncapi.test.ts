@@ -2,7 +2,11 @@ import { createRequire } from 'node:module';
 import { Ajv } from 'ajv';
 import addFormatsModule from 'ajv-formats';
 import { describe, expect, it } from 'vitest';
+import { configSchema } from '../config/schema.js';
 import { asyncApiDocument } from './asyncapi.js';
+import { EXAMPLES } from './examples.js';
+import { FORM_SCHEMAS } from './form-schemas.js';
+import { Outputs } from './outputs.js';
 import { MESSAGE_SCHEMAS, topics } from './schema.js';
 
 const require = createRequire(import.meta.url);
@@ -11,7 +15,7 @@ const addFormats = addFormatsModule as unknown as (ajv: Ajv) => Ajv;
 const official = require('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object;
 
 interface Document {
-  channels: Record<string, { address: string; messages: Record<string, { $ref: string }> }>;
+  channels: Record<string, { address: string; 'x-optional'?: string; messages: Record<string, { $ref: string }> }>;
   components: {
     parameters: Record<string, { default?: string }>;
     messages: Record<string, { payload: { $ref: string }; examples: { payload: unknown }[] }>;
@@ -60,7 +64,7 @@ describe('the AsyncAPI document', () => {
       expect(validate({ schema: 'irst-edge/other/1' }), kind).toBe(false);
     }
     expect(Object.keys(document.components.messages).sort()).toEqual(
-      [...Object.keys(MESSAGE_SCHEMAS), 'available'].sort(),
+      [...Object.keys(MESSAGE_SCHEMAS), 'available', ...Object.keys(FORM_SCHEMAS)].sort(),
     );
   });
 
@@ -71,8 +75,20 @@ describe('the AsyncAPI document', () => {
         .replace('{prefix}', 'irst')
         .replace('{device}', 'edge')
         .replace('{camera}', 'north')
-        .replace('{command}', 'enabled'),
+        .replace('{command}', 'enabled')
+        .replace('{discoveryPrefix}', 'homeassistant')
+        .replace('{node}', 'irst_sedge'),
     );
+    // What the outputs really send.
+    const { outputs } = configSchema.parse({
+      cameras: [{ id: 'north', source: { kind: 'synthetic' } }],
+      outputs: { homeAssistant: { enabled: true }, sapient: { enabled: true }, cbor: { enabled: true } },
+    });
+    const made = new Outputs({ device: 'edge', prefix: 'irst', cameras: ['north'], software: '0', outputs });
+    const optional = [...made.atStart(), ...made.event({ ...EXAMPLES.event, device: 'edge' })].map(
+      ({ topic }) => topic,
+    );
+    expect(optional).toHaveLength(3);
     expect(filled.sort()).toEqual(
       [
         t.available,
@@ -83,7 +99,10 @@ describe('the AsyncAPI document', () => {
         t.state('north'),
         t.commandSet('north', 'enabled'),
         t.commandState('north', 'enabled'),
+        ...optional,
       ].sort(),
     );
+    const marked = Object.values(document.channels).filter((channel) => channel['x-optional'] !== undefined);
+    expect(marked).toHaveLength(optional.length);
   });
 });

@@ -1,4 +1,5 @@
 import { EXAMPLES } from './examples.js';
+import { FORM_EXAMPLES, FORM_SCHEMAS, type FormKind } from './form-schemas.js';
 import { publishedSchema } from './schema/common.js';
 import {
   availableSchema,
@@ -11,11 +12,14 @@ import {
 } from './schema.js';
 
 /** Version of the contract as a whole: the second number rises with every addition, the first with every new message version. */
-const CONTRACT_VERSION = '1.2.0';
+const CONTRACT_VERSION = '1.3.0';
+
+type Kind = MessageKind | FormKind | 'available';
 
 interface ChannelSpec {
+  /** With parameters in braces, or a topic of the program. */
   address: string;
-  message: MessageKind | 'available';
+  message: Kind;
   /** What the program does with it. */
   action: 'send' | 'receive';
   qos: 0 | 1;
@@ -23,6 +27,8 @@ interface ChannelSpec {
   summary: string;
   /** Channel of the answer. */
   reply?: string;
+  /** Key of the configuration that switches it on; without it, it is there. */
+  optional?: string;
 }
 
 /** The contract with subscribers as an AsyncAPI 3.0 document (https://www.asyncapi.com/docs/reference/specification/v3.0.0). */
@@ -101,6 +107,33 @@ export function asyncApiDocument(): object {
       retain: true,
       summary: 'Answer to a command, and the value in force. The answer to snapshot is not retained.',
     },
+    eventsCbor: {
+      address: `${parametrised(address.events('camera'))}/cbor`,
+      message: 'event-cbor',
+      action: 'send',
+      qos: 1,
+      retain: false,
+      summary: 'Optional: events in CBOR.',
+      optional: 'outputs.cbor.enabled',
+    },
+    eventsSapient: {
+      address: `${parametrised(address.events('camera'))}/sapient`,
+      message: 'event-sapient',
+      action: 'send',
+      qos: 1,
+      retain: false,
+      summary: 'Optional: events with a bearing as SAPIENT detection reports.',
+      optional: 'outputs.sapient.enabled',
+    },
+    homeAssistant: {
+      address: '{discoveryPrefix}/device/{node}/config',
+      message: 'home-assistant',
+      action: 'send',
+      qos: 1,
+      retain: true,
+      summary: 'Optional: announces the device to Home Assistant.',
+      optional: 'outputs.homeAssistant.enabled',
+    },
   };
 
   return {
@@ -138,13 +171,14 @@ export function asyncApiDocument(): object {
     },
     channels: Object.fromEntries(
       Object.entries(channels).map(([key, channel]) => {
-        const where = parametrised(channel.address);
+        const where = channel.address.includes('{') ? channel.address : parametrised(channel.address);
         const names = [...where.matchAll(/\{(\w+)\}/g)].map(([, name]) => name as string);
         return [
           key,
           {
             address: where,
             summary: channel.summary,
+            ...(channel.optional !== undefined && { 'x-optional': channel.optional }),
             parameters: Object.fromEntries(names.map((name) => [name, { $ref: `#/components/parameters/${name}` }])),
             messages: { [channel.message]: { $ref: `#/components/messages/${channel.message}` } },
           },
@@ -170,23 +204,18 @@ export function asyncApiDocument(): object {
         device: { description: `device.id of the configuration: ${NAME_PATTERN.source}`, default: 'irst-edge' },
         camera: { description: `id of a camera in the configuration: ${NAME_PATTERN.source}`, examples: ['north'] },
         command: { description: 'Name of the command.', enum: COMMAND_NAMES },
+        discoveryPrefix: {
+          description: 'outputs.homeAssistant.prefix of the configuration; may hold several levels.',
+          default: 'homeassistant',
+        },
+        node: {
+          description: 'prefix/device with "_" as "__", "." as "_d" and "/" as "_s".',
+          examples: ['irst_sedge-1'],
+        },
       },
-      messages: {
-        ...Object.fromEntries(
-          (Object.keys(MESSAGE_SCHEMAS) as MessageKind[]).map((kind) => [kind, message(kind, 'application/json')]),
-        ),
-        available: message('available', 'text/plain'),
-      },
+      messages: Object.fromEntries(KINDS.map((kind) => [kind, message(kind)])),
       // AsyncAPI 3 builds on JSON Schema draft 7.
-      schemas: {
-        ...Object.fromEntries(
-          (Object.keys(MESSAGE_SCHEMAS) as MessageKind[]).map((kind) => [
-            kind,
-            embedded(messageSchema(kind, 'draft-7')),
-          ]),
-        ),
-        available: embedded(publishedSchema(availableSchema, { target: 'draft-7' })),
-      },
+      schemas: Object.fromEntries(KINDS.map((kind) => [kind, embedded(payloadSchema(kind))])),
       securitySchemes: {
         password: { type: 'userPassword', description: 'mqtt.username and mqtt.passwordFile.' },
         certificate: { type: 'X509', description: 'mqtt.cert and mqtt.key.' },
@@ -195,16 +224,25 @@ export function asyncApiDocument(): object {
   };
 }
 
-function message(kind: MessageKind | 'available', contentType: string): object {
-  const schema = kind === 'available' ? availableSchema : MESSAGE_SCHEMAS[kind];
-  const { title, description } = schema.meta() ?? {};
+const SCHEMAS = { ...MESSAGE_SCHEMAS, available: availableSchema, ...FORM_SCHEMAS } as const;
+const KINDS = Object.keys(SCHEMAS) as Kind[];
+const CONTENT_TYPES: Partial<Record<Kind, string>> = { available: 'text/plain', 'event-cbor': 'application/cbor' };
+
+function payloadSchema(kind: Kind): Record<string, unknown> {
+  return Object.hasOwn(MESSAGE_SCHEMAS, kind)
+    ? messageSchema(kind as MessageKind, 'draft-7')
+    : publishedSchema(SCHEMAS[kind], { target: 'draft-7' });
+}
+
+function message(kind: Kind): object {
+  const { title, description } = SCHEMAS[kind].meta() ?? {};
   return {
     name: kind,
     title,
     summary: description,
-    contentType,
+    contentType: CONTENT_TYPES[kind] ?? 'application/json',
     payload: { $ref: `#/components/schemas/${kind}` },
-    examples: [{ payload: EXAMPLES[kind] }],
+    examples: [{ payload: { ...EXAMPLES, ...FORM_EXAMPLES }[kind] }],
   };
 }
 
