@@ -68,13 +68,12 @@ describe('Outputs', () => {
     expect([outputs.atStart(), outputs.event(EVENT), sinks, outputs.counters()]).toEqual([[], [], [], {}]);
   });
 
-  it('announces the device to Home Assistant, and takes it out', () => {
+  it('announces the device to Home Assistant', () => {
     const { outputs } = setUp({ homeAssistant: { enabled: true, prefix: 'ha' } });
     const [message, ...others] = outputs.atStart();
     expect(others).toEqual([]);
     expect(message).toMatchObject({ topic: 'ha/device/irst_sedge-1/config', retain: true });
     expect(Object.keys(JSON.parse(String(message?.payload)).components)).toContain('north_enabled');
-    expect(outputs.removal()).toMatchObject([{ topic: message?.topic, payload: Buffer.alloc(0), retain: true }]);
     expect(outputs.event(EVENT)).toEqual([]);
   });
 

@@ -2,7 +2,7 @@ import { EdgeError, EXIT } from '../types/errors.js';
 import { eventToCbor } from './mappers/cbor.js';
 import { type CotOptions, toCot } from './mappers/cot.js';
 import { ForemostTarget } from './mappers/foremost.js';
-import { homeAssistantDiscovery, homeAssistantRemoval } from './mappers/home-assistant.js';
+import { homeAssistantDiscovery } from './mappers/home-assistant.js';
 import { encodeTrackingStatus, trackingStatus } from './mappers/mavlink.js';
 import { toSapient } from './mappers/sapient.js';
 import { type EventMessage, topics } from './schema.js';
@@ -90,11 +90,6 @@ export class Outputs {
   atStart(): MqttMessage[] {
     if (!this.#options.outputs.homeAssistant.enabled) return [];
     return this.#guard('homeAssistant', () => [retained(homeAssistantDiscovery(this.#discovery()))]);
-  }
-
-  /** Takes the device out of Home Assistant; for when the output was on once and is off now. */
-  removal(): MqttMessage[] {
-    return this.#guard('homeAssistant', () => [retained(homeAssistantRemoval(this.#discovery()))]);
   }
 
   /** A message about an event. Sends to the sinks and gives back what the broker gets. Never throws, never waits. */

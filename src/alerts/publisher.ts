@@ -130,6 +130,8 @@ export interface PublisherEvents {
   refused: [error: EdgeError, reasonCode: number];
   /** The broker took the subscriptions. */
   subscribed: [];
+  /** The broker took an empty state: the topic has none any more. */
+  cleared: [topic: string];
   /** For the log: everything that went wrong, each code at most once in `problemIntervalMs`. `suppressed`: how many were left out before. */
   problem: [error: EdgeError, suppressed: number];
 }
@@ -719,7 +721,10 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
         const code = reasonCode(error);
         if (code !== undefined) this.#problem(messageRefusedError(this.broker, topic, code));
         // A state that was taken back, and is.
-        if (now.payload.length === 0 && !now.due) this.#retained.delete(topic);
+        if (now.payload.length === 0 && !now.due) {
+          this.#retained.delete(topic);
+          if (!error) this.emit('cleared', topic);
+        }
         this.#acknowledged();
       });
       return true;

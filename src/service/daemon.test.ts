@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -109,4 +110,40 @@ test('commands that are not carried out, and what outputs did, stand in the figu
   expect(outputs).toMatchObject({ cbor: { made: 0 }, cot: { made: 0, sink: { accepted: 0, sent: 0 } } });
   const [line] = lines.filter(({ code }) => code === 'COMMANDS_REFUSED');
   expect(line?.msg).toMatch(/^commands were not carried out: .*unknown \d+/);
+});
+
+test('the device leaves Home Assistant again where that output is switched off', async () => {
+  const url = await embedded();
+  const client = await connectAsync(url, { protocolVersion: 4 });
+  cleanup.push(() => client.endAsync(true));
+  const found: string[] = [];
+  client.on('message', (_, payload) => found.push(String(payload)));
+  await client.subscribeAsync('homeassistant/#', { qos: 1 });
+  const stateDirectory = await folder();
+  const run = async (enabled: boolean) => {
+    const mqtt = { url, protocolVersion: 4 } as const;
+    const { daemon, lines, connected } = await started({
+      mqtt,
+      stateDirectory,
+      outputs: { homeAssistant: { enabled } },
+    });
+    await until('the connection', connected);
+    return { daemon, lines };
+  };
+  const announced = path.join(stateDirectory, 'announced.json');
+  const first = await run(true);
+  await until('the announcement', () => found.length === 1);
+  await until('the note', () => existsSync(announced));
+  await first.daemon.stop();
+  const second = await run(false);
+  await until('its removal', () => found.length === 2);
+  expect(found.map((text) => text === '')).toEqual([false, true]);
+  await until('the end of the note', () => !existsSync(announced));
+  await second.daemon.stop();
+  // Nothing is left, neither there nor here.
+  const third = await run(false);
+  await third.daemon.stop();
+  expect(found).toHaveLength(2);
+  const lines = [first, second, third].flatMap((run) => run.lines);
+  expect(lines.filter(({ code }) => code === 'STATE_NOT_WRITTEN')).toEqual([]);
 });

@@ -20,6 +20,7 @@ import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { type EdgeError, fromPlainError, toPlainError } from '../types/errors.js';
 import { onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
+import { Announced } from './announced.js';
 import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.js';
 import { ClockWatch } from './clock.js';
 import { HEALTH_VERSION, type Health, HealthFile } from './health.js';
@@ -182,9 +183,12 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.publisher = publisher;
     // Without the signal: the last events are still to come when it aborts; shutDown() stops the sinks.
     this.outputs.start();
-    for (const { topic, payload, contentType } of this.outputs.atStart()) {
-      publisher.publishState(topic, payload, contentType);
-    }
+    const announcements = this.outputs.atStart();
+    for (const { topic, payload, contentType } of announcements) publisher.publishState(topic, payload, contentType);
+    void this.takeBack(
+      publisher,
+      announcements.map(({ topic }) => topic),
+    );
     const newId = eventIds();
     for (const camera of this.cameras) {
       const settings = config.cameras.find((c) => c.id === camera.job.camera)!;
@@ -505,9 +509,21 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     log.error({ err: error }, 'the alerts of a frame could not be made');
   }
 
-  private async createOutbox(signal: AbortSignal): Promise<DurableOutbox> {
+  /** Where files stay over restarts. */
+  private get stateDirectory(): string | undefined {
     // systemd may name several, separated by colons (systemd.exec(5)); ours is one.
-    const directory = this.config.stateDirectory ?? (process.env.STATE_DIRECTORY?.split(':')[0] || undefined);
+    return this.config.stateDirectory ?? (process.env.STATE_DIRECTORY?.split(':')[0] || undefined);
+  }
+
+  /** Takes back what an earlier run announced and this one does not. Never rejects. */
+  private async takeBack(publisher: MqttPublisher, topics: readonly string[]): Promise<void> {
+    const announced = new Announced(this.stateDirectory, (error) => warn(this.log, error));
+    publisher.on('cleared', (topic) => void announced.forget(topic));
+    for (const topic of await announced.now(topics)) publisher.publishState(topic, '');
+  }
+
+  private async createOutbox(signal: AbortSignal): Promise<DurableOutbox> {
+    const directory = this.stateDirectory;
     const { maxEvents, maxMegabytes, maxAgeSeconds } = this.config.outbox;
     const outbox = new DurableOutbox({
       maxCount: maxEvents,

@@ -27,7 +27,8 @@ type Component = Record<string, unknown>;
 
 /**
  * Home Assistant's discovery message for the whole device (https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload,
- * Home Assistant 2024.11 or later). It only points at the topics that are there anyway. Pure. Throws `EdgeError` `BAD_TOPIC_NAME`.
+ * Home Assistant 2024.11 or later). It only points at the topics that are there anyway. An empty message on its topic takes the device out
+ * again. Pure. Throws `EdgeError` `BAD_TOPIC_NAME`.
  *
  * For each camera: its state, frame rate, number of open events, last alert with attributes, an event entity that triggers
  * automations, a switch for `enabled` and a number for `threshold`.
@@ -53,11 +54,6 @@ export function homeAssistantDiscovery(options: HomeAssistantOptions): Discovery
     components,
   };
   return { topic: discoveryTopic(options), payload: JSON.stringify(payload) };
-}
-
-/** What takes the device out of Home Assistant again: an empty retained message. */
-export function homeAssistantRemoval(options: HomeAssistantOptions): DiscoveryMessage {
-  return { topic: discoveryTopic(options), payload: '' };
 }
 
 function discoveryTopic(options: HomeAssistantOptions): string {

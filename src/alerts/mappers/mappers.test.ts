@@ -6,7 +6,7 @@ import { type EventMessage, eventSchema } from '../schema.js';
 import { CBOR_KEYS, eventFromCbor, eventToCbor } from './cbor.js';
 import { escapeXml, toCot } from './cot.js';
 import { ForemostTarget } from './foremost.js';
-import { homeAssistantDiscovery, homeAssistantRemoval } from './home-assistant.js';
+import { homeAssistantDiscovery } from './home-assistant.js';
 import { CRC_EXTRA, crcX25, encodeTrackingStatus, trackingStatus } from './mavlink.js';
 import { nodeId, toSapient } from './sapient.js';
 import { bytesToUlid, ulidToBytes } from './ulid-bytes.js';
@@ -271,13 +271,5 @@ describe('Home Assistant discovery', () => {
     const all = [node('a', 'b_c'), node('a/b', 'c'), node('a', 'b.c'), node('a_b', 'c'), node('a.b', 'c')];
     expect(new Set(all).size).toBe(all.length);
     for (const topic of all) expect(topic).toMatch(/^homeassistant\/device\/[A-Za-z0-9_-]+\/config$/);
-  });
-
-  it('is taken back with an empty message on the same topic', () => {
-    const discoveryPrefix = 'ha';
-    expect(homeAssistantRemoval({ ...options, discoveryPrefix })).toEqual({
-      topic: homeAssistantDiscovery({ ...options, discoveryPrefix }).topic,
-      payload: '',
-    });
   });
 });
