@@ -5,8 +5,8 @@ import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { FilterAllowance, type FilterLimits } from './filter-allowance.js';
 import { PacketSizes, SUBSCRIBE, UNSUBSCRIBE } from './packet-sizes.js';
 
-/** Home Assistant with a device of four cameras subscribes to about a hundred filters at once. */
-const FILTER_LIMITS: FilterLimits = { maxFilters: 256, perSecond: 16, maxBytes: 1_024 };
+/** Home Assistant with a device of four cameras subscribes to about eighty filters at once. */
+const FILTER_LIMITS: FilterLimits = { maxFilters: 128, perSecond: 16, maxBytes: 1_024 };
 /** Largest packet that subscribes or gives up, bytes: aedes takes one packet in one go. */
 const SUBSCRIBE_MAX_BYTES = 64 * 1024;
 /** Room in a packet beside its payload: the longest topic, and headers. */
