@@ -7,10 +7,17 @@ const LEAST_LOOKS = 40;
 const LEAST_MS = 10_000;
 /** Looks without the fault after which a pixel is well again. */
 const WELL_LOOKS = 20;
-/** How unlikely it must be that a live pixel keeps its count for so long. */
-const CHANCE = 1e-12;
-/** Where more of the pixels keep their count from look to look, nothing can be said of one that does. */
-const MOST_SAME = 0.8;
+/**
+ * A stuck pixel keeps its count for so many times as long as the pixels around it do. How long a live one keeps its count depends on
+ * its noise and on how far its level is from a rounding edge, so only its neighbours tell: for white noise of any strength so many
+ * times their longest runs is what a live pixel reaches with a chance of about 1e-12.
+ */
+const LONGER = 12;
+/** The neighbourhood in which that is asked, px to each side, and how many of it may keep their count as long: a dead column. */
+const WIDE = 3;
+const WIDE_STILL = 6;
+/** Of the nearest ones so many may: a saturated point is seldom one pixel alone. */
+const NEAR_STILL = 2;
 /** A hot or cold pixel stands out by so many times the usual difference of neighbours, ... */
 const OUTLIER = 12;
 /** ... and its neighbours share in it by less than this. Optics spread even a point over more than one pixel. */
@@ -35,7 +42,8 @@ interface Candidate {
  * Finds the pixels of a sensor that do not follow the scene, over many frames, and replaces them by the median of their neighbours.
  *
  * Stuck (dead at zero or full scale among them): the count stays exactly the same while those around it change. How long that must go
- * on follows from how often live pixels keep their count. Hot or cold: it stands out from its neighbours in every look, and they show
+ * on follows from how long those around it keep theirs; where the noise is below about 0.4 counts, live pixels do so for too long, and
+ * none is called stuck. Hot or cold: it stands out from its neighbours in every look, and they show
  * nothing of it. A real point source, even one that never moves, is spread over several pixels by the optics, so a target is not taken
  * for a fault. A pixel that is well again for some time is given back.
  */
@@ -46,6 +54,8 @@ export class DeadPixels {
   private readonly last: Counts;
   /** Looks in which the count was the same as before, in a row. */
   private readonly run: Uint8Array;
+  /** The longest such row of late: shrinks by one with each change. */
+  private readonly longest: Uint8Array;
   /** Looks since a dead pixel last showed its fault. */
   private readonly well = new Map<number, number>();
   private readonly candidates = new Map<number, Candidate>();
@@ -55,12 +65,10 @@ export class DeadPixels {
   private row = 0;
   private sweeps = 0;
   private sweepNs: bigint | undefined;
-  private sameLooks = 0;
-  private looks = 0;
   private difference = 0;
   private differences = 0;
   /** Of the last sweep. */
-  private neededRun = Number.POSITIVE_INFINITY;
+  private leastRun = Number.POSITIVE_INFINITY;
   private threshold = Number.POSITIVE_INFINITY;
 
   constructor(
@@ -71,6 +79,7 @@ export class DeadPixels {
     const n = width * height;
     this.state = new Uint8Array(n);
     this.run = new Uint8Array(n);
+    this.longest = new Uint8Array(n);
     this.last = bits > 8 ? new Uint16Array(n) : new Uint8Array(n);
     this.rows = Math.max(1, Math.round(SLICE / width));
     this.most = Math.max(1, Math.floor(n * MOST_DEAD_SHARE));
@@ -108,18 +117,17 @@ export class DeadPixels {
   }
 
   private lookAtRow(data: Counts, start: number, inner: boolean, atNs: bigint): void {
-    const { width, last, run, state, threshold, neededRun } = this;
+    const { width, last, run, longest, state, threshold, leastRun } = this;
     const end = start + width;
-    let same = 0;
     let difference = 0;
     for (let i = start; i < end; i++) {
       const v = data[i]!;
       if (v === last[i]) {
-        same++;
         if (run[i]! < 255) run[i]!++;
-        if (run[i]! >= neededRun && state[i] === LIVE && this.aroundMoves(i)) this.kill(i, STUCK);
+        if (state[i] === LIVE ? run[i]! >= leastRun : state[i] === STUCK && run[i]! >= WELL_LOOKS) this.keeps(i);
       } else {
         last[i] = v;
+        longest[i] = Math.max(run[i]!, longest[i]! - 1);
         run[i] = 0;
         if (state[i] === STUCK) this.feelsWell(i);
       }
@@ -135,8 +143,6 @@ export class DeadPixels {
         else this.clear(i);
       } else if (state[i] === OUTSTANDING) this.feelsWell(i);
     }
-    this.sameLooks += same;
-    this.looks += width;
     this.difference += difference;
     this.differences += width - 1;
   }
@@ -144,34 +150,48 @@ export class DeadPixels {
   private endSweep(atNs: bigint): void {
     this.row = 0;
     this.sweeps++;
-    const share = this.sameLooks / this.looks;
     // In the first sweep there is nothing to compare with.
     if (this.sweeps > 1) {
-      const enough =
-        share > MOST_SAME ? Number.POSITIVE_INFINITY : Math.ceil(Math.log(CHANCE) / Math.log(Math.max(share, 1e-3)));
       const sweepMs = Number(atNs - this.sweepNs!) / 1e6 / (this.sweeps - 1);
-      const long = sweepMs > 0 ? Math.ceil(LEAST_MS / sweepMs) : 255;
-      this.neededRun = Number.isFinite(enough) ? Math.min(255, Math.max(LEAST_LOOKS, enough, long)) : enough;
+      this.leastRun = sweepMs > 0 ? Math.min(255, Math.max(LEAST_LOOKS, Math.ceil(LEAST_MS / sweepMs))) : 255;
     } else this.sweepNs = atNs;
     const usual = this.difference / Math.max(1, this.differences);
     this.threshold = OUTLIER * Math.max(usual, 0.5);
-    this.sameLooks = 0;
-    this.looks = 0;
     this.difference = 0;
     this.differences = 0;
     // What did not stand out in the sweep that ends here is no candidate any more.
     for (const [i, { sweep }] of this.candidates) if (sweep + 1 < this.sweeps) this.candidates.delete(i);
   }
 
-  /** Do most of the pixels around it change? Else they are all at the end of the scale, or the scene is without noise. */
-  private aroundMoves(i: number): boolean {
-    let moving = 0;
-    let all = 0;
-    this.eachNeighbour(i, (j) => {
-      all++;
-      if (this.run[j]! * 4 < this.neededRun) moving++;
-    });
-    return moving * 4 >= all * 3;
+  /** It has kept its count for long: that is a fault where those around it do not. */
+  private keeps(i: number): void {
+    if (this.state[i] === STUCK && this.well.get(i) === 0) return;
+    if (!this.aroundMoves(i, 1, NEAR_STILL) || !this.aroundMoves(i, WIDE, WIDE_STILL)) return;
+    if (this.state[i] === LIVE) this.kill(i, STUCK);
+    else this.well.set(i, 0);
+  }
+
+  /**
+   * Do the pixels around it, up to `reach` px away, change much more often? Else they are all at the end of the scale, or the noise is
+   * too low to tell. `still` of them need not.
+   */
+  private aroundMoves(i: number, reach: number, still: number): boolean {
+    const { width, height, run, longest } = this;
+    const x = i % width;
+    // At the edge it is not in the middle.
+    const left = Math.max(0, Math.min(x - reach, width - 1 - 2 * reach));
+    const top = Math.max(0, Math.min((i - x) / width - reach, height - 1 - 2 * reach));
+    const right = Math.min(width - 1, left + 2 * reach);
+    const bottom = Math.min(height - 1, top + 2 * reach);
+    const long = run[i]! / LONGER;
+    // It is itself one of those that keep their count.
+    let rest = still + 1;
+    for (let v = top; v <= bottom; v++) {
+      for (let j = v * width + left; j <= v * width + right; j++) {
+        if ((run[j]! >= long || longest[j]! >= long) && rest-- === 0) return false;
+      }
+    }
+    return true;
   }
 
   /** Is it a single pixel that stands out, without a share of its neighbours? */
