@@ -5,7 +5,7 @@ const FREEZE_FRAMES = 3;
 const FREEZE_MS = 200;
 /** No shutter stays closed for so long, ms: the sensor is frozen. */
 const FROZEN_MS = 5000;
-/** Nor does a correction, or one after the other, take so long, ms: then its signs are not believed. */
+/** Nor does a correction, or one after the other, take so long, ms, without the time to settle: then its signs are not believed. */
 const LONGEST_MS = 15_000;
 
 /** Signs are over when there were none for so long, ms: in a shorter pause they only flicker. */
@@ -67,9 +67,15 @@ export class FfcMonitor {
       return state;
     }
     this.quietSinceNs = undefined;
+    if (this.frozen) {
+      // A freeze is told as such; the time to settle after it begins when it ends.
+      this.busySinceNs = atNs;
+      this.stuck = false;
+      return 'idle';
+    }
     this.busySinceNs ??= atNs;
-    this.stuck = !this.frozen && ms(atNs - this.busySinceNs) > LONGEST_MS;
-    return this.stuck || this.frozen ? 'idle' : state;
+    this.stuck = ms(atNs - this.busySinceNs) > LONGEST_MS + this.rule.settleMs;
+    return this.stuck ? 'idle' : state;
   }
 
   private judge({ atNs, telemetry, same, step }: FfcEvidence): FfcState {
