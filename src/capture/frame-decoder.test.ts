@@ -277,6 +277,25 @@ test('what is encoded in any form is decoded again, pixel by pixel', () => {
   );
 });
 
+test('a format in which no frame can be decoded is refused before there is one', () => {
+  const decoder = new FrameDecoder(sized({ fourcc: 'Y16 ' }));
+  const enough = 2 * W * H;
+  for (const format of [
+    { bytesPerLine: 2 * W, sizeImage: enough },
+    { bytesPerLine: 0, sizeImage: 0 },
+    // The last row needs no gap behind it.
+    { bytesPerLine: 2 * W + 4, sizeImage: enough + 4 * (H - 1) },
+  ])
+    expect(() => decoder.checkFormat(format)).not.toThrow();
+  for (const [format, why] of [
+    [{ bytesPerLine: W, sizeImage: enough }, "rows of 6 columns need 12 bytes, the camera's have 6"],
+    [{ bytesPerLine: 2 * W, sizeImage: enough - 1 }, "6x4 needs 48 bytes, the camera's frames have 47"],
+  ] as const)
+    expect(() => decoder.checkFormat(format)).toThrow(
+      expect.objectContaining({ code: 'PROFILE_UNFIT', message: expect.stringContaining(why) }),
+    );
+});
+
 test('a frame that is one byte short is refused in any form, and never read beyond its end', () => {
   fc.assert(
     fc.property(anyForm, fc.double({ min: 0, max: 1, noNaN: true }), ({ raw, input, bytes }, where) => {

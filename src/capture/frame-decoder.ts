@@ -88,13 +88,31 @@ export class FrameDecoder {
   }
 
   /**
+   * Can a frame of this format be decoded at all? A driver that counts less for a row or for a frame never delivers one that can.
+   * @param format the one in force; 0: the driver does not say
+   * @throws EdgeError PROFILE_UNFIT
+   */
+  checkFormat({ bytesPerLine, sizeImage }: { bytesPerLine: number; sizeImage: number }): void {
+    const stride = this.strideOf(bytesPerLine);
+    if (stride < this.rowBytes) {
+      const why = `rows of ${this.width} columns need ${this.rowBytes} bytes, the camera's have ${stride}`;
+      throw unfit(this.profile, 'content', why);
+    }
+    const needed = this.bytesFor(stride);
+    if (sizeImage > 0 && sizeImage < needed) {
+      const why = `${this.width}x${this.frameRows} needs ${needed} bytes, the camera's frames have ${sizeImage}`;
+      throw unfit(this.profile, 'content', why);
+    }
+  }
+
+  /**
    * One frame. Throws `EdgeError` `FRAME_SHORT` when it holds fewer bytes than its rows need.
    * @param bytes the driver's buffer
    */
   decode(bytes: Uint8Array, raw: RawLayout = {}): DecodedFrame {
-    const stride = raw.bytesPerLine === undefined || raw.bytesPerLine === 0 ? this.rowBytes : raw.bytesPerLine;
+    const stride = this.strideOf(raw.bytesPerLine);
     const used = Math.min(raw.bytesUsed ?? bytes.length, bytes.length);
-    const needed = stride * (this.frameRows - 1) + this.rowBytes;
+    const needed = this.bytesFor(stride);
     if (stride < this.rowBytes || used < needed) throw this.short(stride, used, needed);
     if (this.layout.sampleBytes === 2) this.counts(bytes, stride);
     else this.luma(bytes, stride);
@@ -104,6 +122,15 @@ export class FrameDecoder {
     if (telemetry === undefined) return this.bare;
     this.told.telemetry = telemetry;
     return this.told;
+  }
+
+  private strideOf(bytesPerLine = 0): number {
+    return bytesPerLine === 0 ? this.rowBytes : bytesPerLine;
+  }
+
+  /** The last row needs no gap behind it. */
+  private bytesFor(stride: number): number {
+    return stride * (this.frameRows - 1) + this.rowBytes;
   }
 
   private counts(bytes: Uint8Array, stride: number): void {

@@ -72,6 +72,8 @@ interface Stream {
   /** Good frames that could not be decoded. */
   undecodable: number;
   startedAt: number;
+  /** Since when there are only frames that cannot be decoded, ms of the performance clock. */
+  undecodableSince: number | undefined;
   /** Since when it is stalled, ms of the performance clock. */
   stalledAt: number | undefined;
   /** Why nothing more comes. */
@@ -227,6 +229,7 @@ export class V4l2Source implements FrameSource {
       const got = `${format.fourcc} ${format.width}x${format.height}`;
       if (asked !== got) throw formatRefused(path, asked, got);
       const decoder = new FrameDecoder(profile, { width, height });
+      decoder.checkFormat(format);
       const { info } = this;
       const size = `${decoder.width}x${decoder.height}, ${decoder.bits} bit`;
       const before = info && `${info.width}x${info.height}, ${info.bits} bit`;
@@ -253,6 +256,7 @@ export class V4l2Source implements FrameSource {
         base: this.lastSequence + 1,
         undecodable: 0,
         startedAt: performance.now(),
+        undecodableSince: undefined,
         stalledAt: undefined,
         ended: undefined,
       };
@@ -282,16 +286,15 @@ export class V4l2Source implements FrameSource {
   }
 
   private handle(stream: Stream, { kind, code, syscall }: StreamEvent): void {
-    const { path, stallMs } = stream;
+    const { path } = stream;
     const call = { ...(code === undefined ? {} : { errno: code }), ...(syscall === '' ? {} : { syscall }) };
     switch (kind) {
       case 'stalled':
-        stream.stalledAt = performance.now();
-        this.go('stalled', stalled(path, stallMs).message, stalled(path, stallMs));
+        this.stall(stream);
         break;
       case 'resumed':
-        stream.stalledAt = undefined;
-        this.go('streaming', 'frames come again');
+        // Whole frames; whether they can be decoded is seen when they are taken.
+        if (stream.undecodableSince === undefined) this.resume(stream);
         break;
       case 'restarted':
         this.go(this.state, `the driver's stream was restarted${code === undefined ? '' : ` (${code}, ${syscall})`}`);
@@ -323,9 +326,12 @@ export class V4l2Source implements FrameSource {
         });
       } catch (error) {
         if (!(error instanceof EdgeError)) throw error;
-        stream.undecodable++;
-        this.hooks.onFault?.('short', error);
+        this.countUndecodable(stream, error);
         continue;
+      }
+      if (stream.undecodableSince !== undefined) {
+        stream.undecodableSince = undefined;
+        this.resume(stream);
       }
       this.readyNs = meta[FRAME_META.readyNs]!;
       const { captureMonotonicNs, capturedAtMs } = stampOf(this.clock, meta[FRAME_META.captureNs]!);
@@ -336,6 +342,27 @@ export class V4l2Source implements FrameSource {
       if (telemetry === undefined) return { sequence, captureMonotonicNs, capturedAtMs, width, height, bits, data };
       return { sequence, captureMonotonicNs, capturedAtMs, width, height, bits, data, telemetry };
     }
+  }
+
+  private countUndecodable(stream: Stream, error: EdgeError): void {
+    const now = performance.now();
+    stream.undecodable++;
+    this.hooks.onFault?.('short', error);
+    stream.undecodableSince ??= now;
+    if (now - stream.undecodableSince >= stream.stallMs) this.stall(stream);
+  }
+
+  private stall(stream: Stream): void {
+    if (stream.stalledAt !== undefined) return;
+    const error = stalled(stream.path, stream.stallMs);
+    stream.stalledAt = performance.now();
+    this.go('stalled', error.message, error);
+  }
+
+  private resume(stream: Stream): void {
+    if (stream.stalledAt === undefined) return;
+    stream.stalledAt = undefined;
+    this.go('streaming', 'frames come again');
   }
 
   private tellDrops({ camera, path }: Stream): void {
@@ -354,13 +381,16 @@ export class V4l2Source implements FrameSource {
     stream.ended = { error: stalled(stream.path, stream.stallMs * (1 + STALLS_BEFORE_REOPENING)), reopen: false };
   }
 
-  private async waitForNews({ camera, stallMs }: Stream): Promise<void> {
+  private async waitForNews({ camera, stallMs, stalledAt }: Stream): Promise<void> {
     const news = new Promise<void>((resolve) => {
       this.wake = resolve;
     });
     camera.ref();
     // The stream wakes for frames and events; the timer only for a stall that lasts.
-    await within(news, stallMs, this.signal);
+    // No longer than until it is given up; a ms more, because a timer may fire a little early.
+    const left =
+      stalledAt === undefined ? stallMs : stalledAt + STALLS_BEFORE_REOPENING * stallMs - performance.now() + 1;
+    await within(news, Math.max(1, Math.min(stallMs, left)), this.signal);
     this.wake = undefined;
     if (!this.signal.aborted) camera.unref();
   }

@@ -112,6 +112,20 @@ test.each([
   });
 });
 
+test('a profile that reads more bytes than the driver has in a row', async () => {
+  dir = mkdtempSync(path.join(tmpdir(), 'irst-v4l2-'));
+  const wide = { id: 'wide-grey', name: 'counts in GREY', fourcc: 'GREY', content: 'counts' };
+  writeFileSync(path.join(dir, 'wide-grey.json'), JSON.stringify(wide));
+  const formats = [{ fourcc: 'GREY', sizes: [{ width: 16, height: 8 }] }];
+  it = new FakeSource({ formats }, { profile: 'wide-grey', profilesDirectory: dir });
+  await expect(it.start()).rejects.toMatchObject({
+    ...{ code: 'PROFILE_UNFIT', path: '/dev/video0', exitCode: 78 },
+    message:
+      "/dev/video0: profile wide-grey does not fit: content: rows of 16 columns need 32 bytes, the camera's have 16",
+  });
+  expect(it.fake.state().open).toBe(0);
+});
+
 test.each(['video0', 'usb:1e4e', 'usb:1e4e:01000', ''])('a device %j: refused', async (device) => {
   it = new FakeSource({}, { device });
   await expect(it.start()).rejects.toMatchObject({ code: 'SOURCE_OPTIONS_INVALID' });
