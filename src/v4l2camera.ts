@@ -233,10 +233,9 @@ export class Camera {
     const waiting = this.waiting;
     this.waiting = [];
     if (this.streaming) this.camera.unref();
-    for (const { done, timer } of waiting) {
-      clearTimeout(timer);
-      done(success);
-    }
+    for (const { timer } of waiting) clearTimeout(timer);
+    // One that throws must not keep the others from being answered: each has a turn, and an uncaughtException, of its own.
+    for (const { done } of waiting) queueMicrotask(() => done(success));
   }
 }
 

@@ -276,12 +276,16 @@ struct Session {
   bool wake_alive = true;
 };
 
-/// Runs on the environment's thread. `env` is null where the environment is ending; an exception of the callback is left to Node.
+/// Runs on the environment's thread. `env` is null where the environment is ending. An exception of the callback becomes an
+/// `uncaughtException`: left to itself, Node only warns of it (DEP0168). https://nodejs.org/api/deprecations.html
 void CallWake(napi_env env, napi_value callback, void*, void*) {
   if (env == nullptr || callback == nullptr) return;
   napi_value undefined = nullptr;
   if (napi_get_undefined(env, &undefined) != napi_ok) return;
-  napi_call_function(env, undefined, callback, 0, nullptr, nullptr);
+  if (napi_call_function(env, undefined, callback, 0, nullptr, nullptr) != napi_pending_exception) return;
+  napi_value error = nullptr;
+  // Both are refused in an environment that is being terminated.
+  if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
 }
 
 class Camera final : public Napi::ObjectWrap<Camera> {

@@ -59,6 +59,8 @@ bool Compressed(uint32_t fourcc) {
 
 }  // namespace
 
+bool Gone(int error_number) { return error_number == ENODEV || error_number == ENXIO || error_number == EBADF; }
+
 size_t PixelFormat::TotalBytes() const {
   size_t total = 0;
   for (const PlaneFormat& plane : planes) total += plane.size_image;
@@ -147,8 +149,8 @@ std::vector<FormatEntry> Device::Formats() {
       size.index = j;
       size.pixel_format = description.pixelformat;
       if (TryIoctl(VIDIOC_ENUM_FRAMESIZES, &size) < 0) {
-        // Optional: a driver without it (ENOTTY) takes what S_FMT settles.
-        if (errno == EINVAL || errno == ENOTTY) break;
+        // Optional: a driver without it (ENOTTY, EOPNOTSUPP) takes what S_FMT settles.
+        if (errno == EINVAL || errno == ENOTTY || errno == EOPNOTSUPP) break;
         throw SystemError(errno, "VIDIOC_ENUM_FRAMESIZES");
       }
       FormatEntry::Size found;
@@ -183,7 +185,8 @@ std::vector<IntervalEntry> Device::Intervals(uint32_t fourcc, uint32_t width, ui
     interval.width = width;
     interval.height = height;
     if (TryIoctl(VIDIOC_ENUM_FRAMEINTERVALS, &interval) < 0) {
-      if (errno == EINVAL || errno == ENOTTY) break;
+      // Besides "no more" and "not here": a rate can do without this list.
+      if (!Gone(errno)) break;
       throw SystemError(errno, "VIDIOC_ENUM_FRAMEINTERVALS");
     }
     IntervalEntry found;
@@ -210,7 +213,9 @@ std::vector<ControlEntry> Device::Controls() {
     v4l2_queryctrl query{};
     query.id = last | V4L2_CTRL_FLAG_NEXT_CTRL;
     if (TryIoctl(VIDIOC_QUERYCTRL, &query) < 0) {
-      if (errno == EINVAL || errno == ENOTTY) break;
+      // Besides "no more": UVC cameras that choke on one of their own controls (EIO, EPIPE) give pictures all the same. The query
+      // for the next one does not get past it.
+      if (!Gone(errno)) break;
       throw SystemError(errno, "VIDIOC_QUERYCTRL");
     }
     // A driver that answers the same control again would be asked for ever.

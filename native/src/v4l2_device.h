@@ -12,6 +12,9 @@
 
 namespace irst {
 
+/// Of a call that failed because the device is not there any more.
+bool Gone(int error_number);
+
 /// What VIDIOC_QUERYCAP says. `device_caps` is of this node; `capabilities` of the whole physical device, which for a camera
 /// with a metadata node says "capture" on both nodes.
 struct Capability {

@@ -42,8 +42,6 @@ int64_t Nanoseconds(const timeval& stamp) {
   return sane ? static_cast<int64_t>(stamp.tv_sec) * kSecond + stamp.tv_usec * 1000 : 0;
 }
 
-bool Gone(int error_number) { return error_number == ENODEV || error_number == ENXIO || error_number == EBADF; }
-
 }  // namespace
 
 Stream::Stream(Device& device, PixelFormat format, StreamOptions options, std::function<void()> wake)

@@ -86,3 +86,9 @@ test.each([
   const run = promisify(execFile)(process.execPath, ['-e', STREAMING.replace('AFTER', after)], { timeout: 20_000 });
   await expect(run).rejects.toMatchObject({ code, signal: null });
 });
+
+test('an exception of the wake-up is an uncaughtException', async () => {
+  const thrown = `process.once('uncaughtException', ({ message }) => { console.log(message); process.exit(); }); throw new Error('thrown')`;
+  const run = promisify(execFile)(process.execPath, ['-e', STREAMING.replace('AFTER', thrown)], { timeout: 20_000 });
+  expect((await run).stdout).toBe('thrown\n');
+});

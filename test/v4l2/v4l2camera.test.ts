@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process';
+import { constants } from 'node:os';
+import { promisify } from 'node:util';
 import { afterEach, expect, test } from 'vitest';
 import { loadNative, type NativeFakeDevice } from '../../src/native.js';
 import * as v4l2camera from '../../src/v4l2camera.js';
@@ -10,7 +13,7 @@ afterEach(() => {
 
 const interval = (denominator: number) => ({ numerator: 1, denominator });
 
-function camera(fps = 200): { cam: v4l2camera.Camera; fake: NativeFakeDevice } {
+function camera(fps = 200, before: (fake: NativeFakeDevice) => void = () => {}) {
   const fake = new (loadNative().FakeDevice)({
     fps,
     formats: [
@@ -38,6 +41,7 @@ function camera(fps = 200): { cam: v4l2camera.Camera; fake: NativeFakeDevice } {
       { id: 0x00980919, type: 4, name: 'Calibrate' },
     ],
   });
+  before(fake);
   cam = new v4l2camera.Camera('/dev/video0', fake);
   return { cam, fake };
 }
@@ -144,4 +148,48 @@ test('a capture without a start is refused, and so is a frame without a capture'
   const { cam } = camera();
   expect(() => cam.capture(() => {})).toThrow('start() comes before capture()');
   expect(() => cam.frameRaw()).toThrow('no frame has been captured');
+});
+
+const { EIO, EPIPE, EOPNOTSUPP, ENODEV } = constants.errno;
+
+test.each([
+  ['VIDIOC_QUERYCTRL', EIO, { controls: 0, formats: 4 }],
+  ['VIDIOC_QUERYCTRL', EPIPE, { controls: 0, formats: 4 }],
+  // That of the first size, which is listed without one.
+  ['VIDIOC_ENUM_FRAMEINTERVALS', EOPNOTSUPP, { controls: 3, formats: 3 }],
+  ['VIDIOC_ENUM_FRAMESIZES', EOPNOTSUPP, { controls: 3, formats: 1 }],
+])('where a driver answers %s with error %d, that list ends, and the camera opens', (call, errno, lengths) => {
+  const { cam } = camera(0, (fake) => fake.fail(call, errno));
+  expect({ controls: cam.controls.length, formats: cam.formats.length }).toEqual(lengths);
+});
+
+test.each(['VIDIOC_QUERYCTRL', 'VIDIOC_ENUM_FRAMEINTERVALS'])('but a device that is gone (%s) is told of', (call) => {
+  expect(() => camera(0, (fake) => fake.fail(call, ENODEV))).toThrow(
+    expect.objectContaining({ code: 'ENODEV', syscall: call }),
+  );
+});
+
+test('a callback that throws is an uncaughtException, and the other captures are answered', async () => {
+  const module = (name: string): string => JSON.stringify(new URL(`../../dist/${name}.js`, import.meta.url).href);
+  const script = `
+    const { Camera } = await import(${module('v4l2camera')});
+    const { loadNative } = await import(${module('native')});
+    const fake = new (loadNative().FakeDevice)({ formats: [{ fourcc: 'YUYV', sizes: [{ width: 16, height: 8 }] }] });
+    const seen = [];
+    const cam = new Camera('/dev/video0', fake).start();
+    const see = (what) => {
+      if (seen.push(what) < 4) return;
+      console.log(JSON.stringify(seen));
+      cam.close();
+    };
+    process.on('uncaughtException', ({ message }) => see(message));
+    for (const name of ['first', 'second', 'third'])
+      cam.capture((success) => {
+        see(name + ' ' + success);
+        if (name === 'first') throw new Error('thrown');
+      });
+    // From the stream's thread, not from the look that capture() itself takes.
+    setTimeout(() => fake.push(), 50);`;
+  const run = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { timeout: 20_000 });
+  expect(JSON.parse((await run).stdout).sort()).toEqual(['first true', 'second true', 'third true', 'thrown']);
 });
