@@ -111,6 +111,7 @@ export const FRAME_META = {
   /** From 0, with what the driver skipped; goes on over restarts and the wrap of the driver's 32 bits. */
   sequence: 0,
   driverSequence: 1,
+  /** Later than that of every frame before in the same stream. */
   captureNs: 2,
   /** When the copy into the slot was complete. */
   readyNs: 3,
@@ -119,7 +120,7 @@ export const FRAME_META = {
   flags: 5,
   /** Frames lost, for any reason, since the one that was taken before. */
   dropped: 6,
-  /** 0: stamped by the driver; 1: the driver's clock is another, and this is when the frame arrived. */
+  /** 0: stamped by the driver; 1: its clock is another, or its stamp cannot be true: told by when the frame arrived. */
   clock: 7,
   /** 1: `captureNs` is the start of exposure; 0: the end of the frame. */
   startOfExposure: 8,
@@ -160,7 +161,7 @@ export interface StreamCounters {
   badIndex: number;
   /** The driver's sequence went backwards or stood still. */
   sequenceResets: number;
-  /** Stamps of the driver that cannot be true. */
+  /** Stamps of the driver that cannot be true: zero, in the future, minutes ago, no later than the frame before. */
   badTimestamps: number;
   restarts: number;
   /** The driver announced a frame that was not there. */

@@ -27,6 +27,8 @@ constexpr size_t kMostEvents = 32;
 /// A stamp may lie so far in the future: the clock is read after the stamp, but rounding to microseconds is the driver's own.
 constexpr int64_t kFutureTolerance = 10'000'000;
 constexpr int64_t kOldestStamp = 60 * kSecond;
+/// Least time between two frames: the precision of a driver's stamps.
+constexpr int64_t kLeastInterval = 1000;
 /// Some 270 years.
 constexpr int64_t kLatestSecond = int64_t{1} << 33;
 
@@ -356,11 +358,17 @@ void Stream::Publish(const Dequeued& frame) {
       frame.stamp_ns > frame.arrival_ns - kOldestStamp && frame.stamp_ns <= frame.arrival_ns + kFutureTolerance;
   if (monotonic && plausible) {
     meta.capture_ns = std::min(frame.stamp_ns, frame.arrival_ns);
+    delay_ns_ = frame.arrival_ns - meta.capture_ns;
   } else {
-    meta.capture_ns = frame.arrival_ns;
+    // The bare arrival would be later than the next frame's true stamp.
+    meta.capture_ns = frame.arrival_ns - delay_ns_;
     meta.clock = ClockKind::kArrival;
     meta.start_of_exposure = false;
   }
+  // Who follows motion by these times cannot use a frame that was taken before the last one.
+  const bool later = meta.capture_ns > last_capture_ns_;
+  if (!later) meta.capture_ns = last_capture_ns_ + kLeastInterval;
+  last_capture_ns_ = meta.capture_ns;
   meta.ready_ns = Now();
   last_good_ns_ = meta.ready_ns;
   restarts_in_row_ = 0;
@@ -370,7 +378,7 @@ void Stream::Publish(const Dequeued& frame) {
   }
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (monotonic && !plausible) counters_.bad_timestamps++;
+    if (monotonic && (!plausible || !later)) counters_.bad_timestamps++;
     if (ready_slot_ >= 0) {
       counters_.stale++;
       dropped_since_taken_++;

@@ -18,7 +18,8 @@ namespace irst {
 enum class ClockKind : uint8_t {
   /// CLOCK_MONOTONIC, stamped by the driver.
   kDriver = 0,
-  /// The driver's stamp is of another or an unknown clock: CLOCK_MONOTONIC when the buffer was taken from the driver.
+  /// The driver's stamp is of another or an unknown clock, or cannot be true: CLOCK_MONOTONIC when the buffer was taken from the
+  /// driver, less what the latest true stamp was older than its arrival.
   kArrival = 1,
 };
 
@@ -27,6 +28,7 @@ struct FrameMeta {
   /// From 0, counting what the driver skipped; goes on over restarts and over the wrap of the driver's 32 bits.
   uint64_t sequence = 0;
   uint32_t driver_sequence = 0;
+  /// Later than that of every frame before.
   int64_t capture_ns = 0;
   /// When the copy was complete.
   int64_t ready_ns = 0;
@@ -50,7 +52,7 @@ struct StreamCounters {
   uint64_t bad_index = 0;
   /// Frames whose driver sequence went backwards or stood still.
   uint64_t sequence_resets = 0;
-  /// Driver stamps that cannot be true (zero, in the future, minutes ago).
+  /// Driver stamps that cannot be true (zero, in the future, minutes ago, no later than the frame before).
   uint64_t bad_timestamps = 0;
   uint64_t restarts = 0;
   /// VIDIOC_DQBUF found nothing though poll(2) said otherwise.
@@ -163,6 +165,9 @@ class Stream {
 
   // Of the thread alone.
   int64_t last_good_ns_ = 0;
+  int64_t last_capture_ns_ = 0;
+  /// From the latest true stamp to the arrival of its frame; 0 before there was one.
+  int64_t delay_ns_ = 0;
   bool stalled_ = false;
   int restarts_in_row_ = 0;
   int empty_in_row_ = 0;

@@ -41,3 +41,34 @@ test.each([
   expect(frame.captureNs >= before && frame.captureNs <= frame.readyNs).toBe(true);
   expect(it.camera.counters().badTimestamps).toBe(1);
 });
+
+test.each([
+  ['zero', () => 0n],
+  ['in the future', () => now() + 3_600_000_000_000n],
+])('a bad stamp (%s) between good ones takes their delay, so that times never go backwards', async (_, bad) => {
+  it = FakeCamera.start();
+  // 30 ms from exposure to arrival, as a camera has that reads its sensor out row by row; far more than is between two frames here.
+  const stamps = [() => now() - 30_000_000n, bad, () => now() - 30_000_000n];
+  const times: bigint[] = [];
+  for (const stamp of stamps) times.push((await it.frame({ monotonicNs: stamp() })).captureNs);
+  const [first, second, third] = times as [bigint, bigint, bigint];
+  expect(first < second && second < third).toBe(true);
+  expect(it.camera.counters().badTimestamps).toBe(1);
+});
+
+test('a bad stamp before the first good one', async () => {
+  it = FakeCamera.start();
+  const first = await it.frame({ monotonicNs: 0n });
+  const second = await it.frame({ monotonicNs: now() - 500_000_000n });
+  expect(second.captureNs - first.captureNs).toBe(1000n);
+  expect(it.camera.counters().badTimestamps).toBe(2);
+});
+
+test('the same stamp again is counted, and is later by a microsecond', async () => {
+  it = FakeCamera.start();
+  const stamp = ((now() - 20_000_000n) / 1000n) * 1000n;
+  const times: bigint[] = [];
+  for (let i = 0; i < 3; i++) times.push((await it.frame({ monotonicNs: stamp })).captureNs - stamp);
+  expect(times).toEqual([0n, 1000n, 2000n]);
+  expect(it.camera.counters().badTimestamps).toBe(2);
+});
