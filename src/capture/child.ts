@@ -49,9 +49,13 @@ export class Child {
       // Its own group: Ctrl-C at a terminal must not end it before its owner knows, and a wrapper script dies with what it started.
       spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, shell: false }),
     );
+    const release = child.guard();
     const killAtExit = (): void => child.kill('SIGKILL');
     process.once('exit', killAtExit);
-    void child.gone.then(() => process.off('exit', killAtExit));
+    void child.gone.then(() => {
+      process.off('exit', killAtExit);
+      release();
+    });
     return child;
   }
 
@@ -77,6 +81,25 @@ export class Child {
       this.kill('SIGKILL');
       await within(this.gone, GRACE_MS);
     }
+  }
+
+  /**
+   * Sees to it that the group dies with its owner, however that goes: a worker thread that is terminated, or whose process exits, runs
+   * no exit handler, nor does a process that is killed. A shell waits at the end of a pipe that the kernel closes for all of them.
+   * @returns lets the shell go without a kill; once the program has ended, its number may be another's
+   */
+  private guard(): () => void {
+    const { pid } = this.process;
+    if (pid === undefined) return () => {};
+    const shell = spawn('/bin/sh', ['-c', 'read -r _ || kill -s KILL -- "-$0"', String(pid)], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      detached: true,
+    });
+    // Without a shell there is the exit handler alone.
+    shell.on('error', () => {});
+    shell.stdin?.on('error', () => {});
+    shell.unref();
+    return () => shell.stdin?.end('\n');
   }
 
   private kill(signal: NodeJS.Signals): void {
