@@ -26,6 +26,12 @@ function make(options: Partial<TrackerOptions> = {}) {
       k++;
       return update;
     },
+    /** The next frame, not searched, after `skipped` frames that were never seen. */
+    hold(skipped = 0): TrackUpdate {
+      k += skipped;
+      const sequence = k++;
+      return tracker.update({ sequence, captureMonotonicNs: frameTime(sequence, FPS), detections: [], held: true });
+    },
     /** The next frame with what a search over many frames is sure of. */
     update(detections: Detection[], found: Detection[] = []): TrackUpdate {
       const sequence = k++;
@@ -249,6 +255,29 @@ describe('time', () => {
     expect(tracker.counters()).toMatchObject({ frames: 1, outOfOrder: 3, strongMatched: 0 });
     at(6, 1000n);
     expect(tracker.counters()).toMatchObject({ frames: 2, outOfOrder: 3, strongMatched: 1 });
+  });
+
+  test.each([
+    ['a correction of 2 s', 0, 60, 0],
+    ['8 s without a frame, then the correction of a camera that was switched on', 8 * FPS, 20, 1],
+    ['1 s without a frame, then a correction', FPS, 20, 0],
+  ])('%s: a track outlives what was held, not what was never seen', (_name, skipped, held, lost) => {
+    const { next, hold } = make();
+    for (let k = 0; k < 30; k++) next([detection(100 + 0.3 * k, 100)]);
+    const updates = [hold(skipped), ...Array.from({ length: held }, () => hold())];
+    updates.push(next([detection(230, 140)]));
+    expect(updates.flatMap((u) => u.ended.map((t) => t.endReason))).toEqual(Array(lost).fill('lost'));
+    expect(shown(updates[held]!).map((t) => [t.id, t.state])).toEqual(lost > 0 ? [] : [[1, 'coasting']]);
+  });
+
+  test('where frames come seconds apart, a held one counts in full', () => {
+    const { next, hold } = make();
+    let before = next([]);
+    for (let k = 0; k < 6; k++) before = next([detection(100, 100)], 2 * FPS - 1);
+    const updates = [0, 1, 2].map(() => hold(2 * FPS - 1));
+    updates.push(next([detection(100, 100)], 2 * FPS - 1));
+    expect(updates.flatMap((u) => u.ended)).toEqual([]);
+    expect(only(updates.at(-1)!)).toMatchObject({ id: only(before).id, misses: 0 });
   });
 
   test('reset ends what was confirmed and lets the sequence start anew with new numbers', () => {

@@ -104,7 +104,7 @@ export interface TrackerInput {
   shift?: SceneShift;
   /**
    * Nothing was searched in the frame (a flat-field correction): tracks coast, and it is no miss of theirs. Its detections are not
-   * looked at. A track outlives at most `MAX_HELD_SECONDS` of such frames in a row.
+   * looked at. A track outlives at most `MAX_HELD_SECONDS` of such frames in a row; time without any frame is not among them.
    */
   held?: boolean;
 }
@@ -123,6 +123,8 @@ export const MAX_HELD_SECONDS = 10;
 /** A track outlives so many times the interval of the last two frames, s, but not more than so many. */
 const SLOW_INTERVALS = 1.5;
 const MAX_SLOW_SECONDS = 5;
+/** So much of the time before a held frame counts as held, s; more only where frames always come so slowly. The rest is a gap. */
+const LONGEST_HELD_STEP = 0.5;
 
 /** Counts since the tracker was made, but for the last group, which is the state now. */
 export interface TrackerCounters {
@@ -329,7 +331,9 @@ export class Tracker {
   /** A frame in which nothing was searched: time goes on, and nothing else. */
   private hold(dt: number, moment: TrackMoment, update: TrackUpdate, interval: number): TrackUpdate {
     this.counts.held++;
-    for (const track of this.live) track.heldSeconds = Math.min(MAX_HELD_SECONDS, track.heldSeconds + dt);
+    // A camera that was gone, and comes back in its power-on correction, was not held all the while.
+    const step = Math.min(dt, Math.max(LONGEST_HELD_STEP, slowSeconds(interval)));
+    for (const track of this.live) track.heldSeconds = Math.min(MAX_HELD_SECONDS, track.heldSeconds + step);
     this.endExpired(moment, update, interval);
     for (const track of this.live) {
       track.detection = null;
@@ -414,10 +418,7 @@ export class Tracker {
    */
   private endExpired(moment: TrackMoment, update: TrackUpdate, interval: number): void {
     const { width, height } = this.options;
-    const maxCoastSeconds = Math.max(
-      this.options.maxCoastSeconds,
-      Math.min(SLOW_INTERVALS * interval, MAX_SLOW_SECONDS),
-    );
+    const maxCoastSeconds = Math.max(this.options.maxCoastSeconds, slowSeconds(interval));
     this.live = this.live.filter((track) => {
       const x = track.filter.state[0]!;
       const y = track.filter.state[1]!;
@@ -710,6 +711,11 @@ export class Tracker {
     const ended: EndedTrack = { ...snapshot(track), state: 'lost', endReason: reason };
     update.ended.push(ended);
   }
+}
+
+/** How long a track may be unseen where frames come every `interval` s. */
+function slowSeconds(interval: number): number {
+  return Math.min(SLOW_INTERVALS * interval, MAX_SLOW_SECONDS);
 }
 
 function seconds(later: TrackMoment, earlier: TrackMoment): number {
