@@ -299,7 +299,10 @@ const detector = z
       .describe('Number format inside the network. auto: the one that suits what it runs on.'),
     threshold: threshold
       .exactOptional()
-      .describe('Height of the heat-map peak from which a target is reported (0 to 1). Default: the one of the model.'),
+      .describe(
+        'Height of the heat-map peak from which a target is reported (0 to 1). Default: the one of the model. Above that, the scores ' +
+          'that begin faint tracks rise with it: at 1 nothing is reported.',
+      ),
     relativeThreshold: threshold
       .default(0)
       .describe(
@@ -698,7 +701,10 @@ const tracker = z
   .strictObject({
     highScore: threshold
       .exactOptional()
-      .describe("Score from which a detection begins a track (0 to 1). Default: the detector's threshold."),
+      .describe(
+        "Score from which a detection begins a track (0 to 1). Default: the detector's threshold. Where it is set, a threshold holds back " +
+          'no track.',
+      ),
     lowScore: threshold
       .default(0.2)
       .describe('Score from which a detection continues a track (0 to 1); no higher than highScore in force.'),
@@ -724,7 +730,7 @@ const tracker = z
       .default(0.3)
       .describe(
         'For faint targets that move: score from which a detection begins a track too (0 to 1); it is confirmed when its ' +
-          'log-likelihood ratio says target. 1: only detections from highScore on begin tracks.',
+          "log-likelihood ratio says target. 1: only detections from highScore on begin tracks. A threshold above the model's raises it.",
       ),
     faintFrames: z
       .int()

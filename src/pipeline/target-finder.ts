@@ -4,7 +4,7 @@ import type { Detector } from '../detect/detector.js';
 import { CLUTTER_DEFAULTS } from '../track/clutter.js';
 import { EgoMotion } from '../track/ego-motion.js';
 import { FaintSearch } from '../track/faint-search.js';
-import { TRACKER_DEFAULTS, Tracker } from '../track/tracker.js';
+import { TRACKER_DEFAULTS, Tracker, type TrackerScores } from '../track/tracker.js';
 import { type Detection, HEAT_STRIDE } from '../types/detection.js';
 import type { Frame, SourceInfo } from '../types/frame.js';
 import type { TrackUpdate } from '../types/track.js';
@@ -53,8 +53,7 @@ export class TargetFinder {
     const decoded = performance.now();
     if (threshold !== this.trackerThreshold) {
       this.lowerTo(threshold);
-      const high = this.job.highScore ?? threshold;
-      this.tracker.setScores(high, Math.min(this.low, high));
+      this.tracker.setScores(this.scores(threshold));
       this.trackerThreshold = threshold;
     }
     const { sequence, captureMonotonicNs } = frame;
@@ -92,15 +91,32 @@ export class TargetFinder {
     this.decoder = new Decoder({ threshold: low, biasX, biasY });
   }
 
+  /**
+   * What begins and continues tracks at a threshold. Above the model's own, the scores that begin faint tracks rise as the threshold does:
+   * each as far towards 1, or a moving false alarm would be an event however high the threshold is. `highScore`, where it is configured,
+   * stands in place of the threshold.
+   */
+  private scores(threshold: number): TrackerScores {
+    const { faintScore, sureScore } = { ...TRACKER_DEFAULTS, ...this.job };
+    const highScore = this.job.highScore ?? threshold;
+    const own = this.detector.manifest.decode.threshold;
+    const raised = this.job.highScore === undefined && threshold > own ? (threshold - own) / (1 - own) : 0;
+    const raise = (score: number) => score + raised * (1 - score);
+    return {
+      highScore,
+      lowScore: Math.min(this.low, highScore),
+      faintScore: faintScore === null ? null : raise(faintScore),
+      sureScore: raise(sureScore),
+    };
+  }
+
   private createTracker(threshold: number): Tracker {
     const { egoMotion: _, faintSearch: __, stationarySeconds, ...options } = this.job;
     const learnSeconds = stationarySeconds ?? CLUTTER_DEFAULTS.learnSeconds;
-    const highScore = options.highScore ?? threshold;
     return new Tracker({
       ...options,
       ...this.size,
-      highScore,
-      lowScore: Math.min(this.low, highScore),
+      ...this.scores(threshold),
       clutter: learnSeconds > 0 ? { ...CLUTTER_DEFAULTS, learnSeconds } : null,
     });
   }

@@ -535,6 +535,17 @@ describe('faint targets: threshold 0.54, scores about it or below, seen in 80 % 
       expect(tracker.counters()).toMatchObject({ displaced: 1, refused: 0 });
     });
 
+    test('below `sureScore` continues tracks, and neither begins nor confirms one', () => {
+      const { tracker, update } = make({ ...threshold, sureScore: 0.5 });
+      const at = (k: number, score: number) => update([], [detection(100 + k, 100, { score })]);
+      update([detection(100, 100, { score: 0.4 })]);
+      expect(shown(at(1, 0.49))).toEqual([]);
+      expect(shown(update([], [detection(300, 300, { score: 0.49 })]))).toEqual([]);
+      expect(tracker.counters()).toMatchObject({ tentative: 1, sureMatched: 1, weakUnmatched: 1 });
+      expect(at(3, 0.5).started).toHaveLength(1);
+      for (let k = 4; k < 30; k++) expect(only(at(k, 0.02)).state).toBe('confirmed');
+    });
+
     test('is no second track beside the one that has a detection', () => {
       const { tracker, update } = make(threshold);
       for (let k = 0; k < 10; k++) update([detection(100 + k, 100)], [detection(100.4 + k, 100.3, { score: 0.9 })]);

@@ -33,6 +33,8 @@ export interface TrackerOptions {
    */
   faintScore: number | null;
   faintFrames: number;
+  /** What a search over many frames is sure of (`TrackerInput.sure`) begins, and confirms, tracks from this score on; it continues any. */
+  sureScore: number;
   /** A confirmed track ends after more than so many processed frames, or seconds, without a detection. */
   maxCoastFrames: number;
   maxCoastSeconds: number;
@@ -65,6 +67,8 @@ export interface TrackerOptions {
   clutter: ClutterOptions | null;
 }
 
+export type TrackerScores = Pick<TrackerOptions, 'highScore' | 'lowScore' | 'faintScore' | 'sureScore'>;
+
 export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>> = {
   highScore: 0.5,
   lowScore: 0.2,
@@ -73,6 +77,7 @@ export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>
   confirmStrongHits: 2,
   faintScore: 0.3,
   faintFrames: 10,
+  sureScore: 0,
   maxCoastFrames: 15,
   maxCoastSeconds: 1.5,
   gate: 9.21,
@@ -96,8 +101,8 @@ export interface TrackerInput {
   /** All detections down to `lowScore`. */
   detections: readonly Detection[];
   /**
-   * Where targets are in this frame that a search over many frames is sure of (`FaintSearch`), whatever their scores: they continue
-   * tracks that have no detection, and begin confirmed ones.
+   * Where targets are in this frame that a search over many frames is sure of (`FaintSearch`): whatever their scores, they continue
+   * tracks that have no detection; from `sureScore` on they begin confirmed ones.
    */
   sure?: readonly SureDetection[];
   /** Motion of the scene since the previous frame given to the tracker, if it is estimated. */
@@ -138,7 +143,7 @@ export interface TrackerCounters {
   weakMatched: number;
   /** Detections that started a track: strong ones, and with `faintScore` weaker ones. */
   tentativeStarted: number;
-  /** Detections left alone: weak ones without a track; below `lowScore`; not finite; beyond `maxDetections`; a second peak of a target. */
+  /** Detections left alone: weak ones (or below `sureScore`) without a track; below `lowScore`; not finite; beyond `maxDetections`; a second peak of a target. */
   weakUnmatched: number;
   belowLow: number;
   invalid: number;
@@ -299,7 +304,7 @@ export class Tracker {
     }
     const freeStrong = this.match(strong, true, moment);
     const freeWeak = this.match(weak, false, moment);
-    const { faintScore } = this.options;
+    const { faintScore, sureScore } = this.options;
     const faint = freeWeak.filter((d) => faintScore !== null && d.score >= faintScore);
     counts.weakUnmatched += freeWeak.length - faint.length;
     let explained = 0;
@@ -309,7 +314,7 @@ export class Tracker {
     const freeSure = this.match(sure, false, moment);
     counts.sureMatched += sure.length - freeSure.length;
     for (const track of this.live) {
-      if (track.state === 'tentative' && sure.some((d) => d === track.detection)) {
+      if (track.state === 'tentative' && sure.some((d) => d === track.detection && d.score >= sureScore)) {
         this.confirmFaint(track, moment);
       }
     }
@@ -318,6 +323,10 @@ export class Tracker {
     const free = [...freeStrong, ...faint].sort((a, b) => b.score - a.score);
     for (const detection of free) this.start(detection, moment, update);
     for (const detection of freeSure) {
+      if (detection.score < sureScore) {
+        counts.weakUnmatched++;
+        continue;
+      }
       const track = this.start(detection, moment, update, detection);
       if (track !== undefined) this.confirmFaint(track, moment);
     }
@@ -354,9 +363,8 @@ export class Tracker {
   }
 
   /** Scores from which detections start, and continue, tracks; from the next frame on. */
-  setScores(highScore: number, lowScore: number): void {
-    this.options.highScore = highScore;
-    this.options.lowScore = Math.min(lowScore, highScore);
+  setScores(scores: TrackerScores): void {
+    Object.assign(this.options, scores);
   }
 
   /** All tracks, tentative ones too. */
