@@ -89,3 +89,18 @@ test('the number of cells is bounded; the marked ones stay', () => {
   expect(m.marked(5, 5)).toBe(true);
   expect(m.size).toBeLessThanOrEqual(10);
 });
+
+test('what stays while the other origin moves away is proven; drift of that is no proof', () => {
+  const m = map({ learnSeconds: 2 });
+  const observe = (points: { x: number; y: number }[], x: number) => m.observe(points, 1 / FPS, undefined, { x, y: 0 });
+  const [lamp, pixel] = [
+    { x: 50, y: 50 },
+    { x: 80, y: 20 },
+  ];
+  // 2 px a minute.
+  for (let k = 0; k < 240 * FPS; k++) observe([lamp, pixel], k / (30 * FPS));
+  for (let k = 0; k < 2 * FPS; k++) observe([pixel], 20);
+  expect(m.markedCount()).toBe(2);
+  m.keepProven();
+  expect(m.markedCells()).toEqual([pixel]);
+});

@@ -30,6 +30,9 @@ interface Cell extends ClutterCell {
   /** 0 while it is being learnt; 1 when marked, falling while nothing is seen in it. */
   strength: number;
   hit: boolean;
+  /** Where the other origin was (`observe`) about the last minute, and for how long the cell had detections while that was elsewhere, s. */
+  home: ClutterCell;
+  apart: number;
 }
 
 /** Hits that the place of a new cell is averaged over; then it is fixed, or a slow target would drag it along. */
@@ -40,6 +43,8 @@ const MISS_SHARE = 0.5;
 const LONGEST_STEP = 0.5;
 /** In a map that is carried along with the scene, how far a marked cell follows each hit: makes up for the drift of the sum of shifts. */
 const FOLLOW = 0.05;
+/** The other origin drifts, as a sum of shifts: how slowly it may move and still count as at rest, s. */
+const HOME_SECONDS = 60;
 
 /**
  * Places where detections stand still for long. Cells are discs placed where detections are, not a grid, so that no source sits
@@ -58,9 +63,17 @@ export class ClutterMap {
     this.follows = follows;
   }
 
-  /** One frame: `dt` seconds after the last, with detections at `points`. `inView` tells which places the frame shows. */
-  observe(points: readonly ClutterCell[], dt: number, inView: (x: number, y: number) => boolean = () => true): void {
-    const { learnSeconds, forgetSeconds, maxCells } = this.options;
+  /**
+   * One frame: `dt` seconds after the last, with detections at `points`. `inView` tells which places the frame shows; `origin`, where
+   * that is now which the points might be fixed to instead: the scene, in a map of the sensor.
+   */
+  observe(
+    points: readonly ClutterCell[],
+    dt: number,
+    inView: (x: number, y: number) => boolean = () => true,
+    origin: ClutterCell = { x: 0, y: 0 },
+  ): void {
+    const { learnSeconds, forgetSeconds, maxCells, radius } = this.options;
     const step = Math.min(Math.max(dt, 0), LONGEST_STEP);
     const fresh: ClutterCell[] = [];
     for (const p of points) {
@@ -75,9 +88,13 @@ export class ClutterMap {
       cell.hit = true;
     }
     for (const cell of this.cells) {
+      cell.home.x += (step / HOME_SECONDS) * (origin.x - cell.home.x);
+      cell.home.y += (step / HOME_SECONDS) * (origin.y - cell.home.y);
       if (cell.hit) {
         cell.hit = false;
         cell.dwell = Math.min(cell.dwell + step, learnSeconds);
+        // What is fixed to the other origin would have left the cell.
+        if (Math.hypot(origin.x - cell.home.x, origin.y - cell.home.y) > 2 * radius) cell.apart += step;
         // A hair of tolerance: the sum of many intervals must not miss the mark by rounding.
         if (cell.strength > 0 || cell.dwell > learnSeconds - 1e-9) cell.strength = 1;
       } else if (inView(cell.x, cell.y)) {
@@ -90,7 +107,16 @@ export class ClutterMap {
     this.cells = this.cells.filter((c) => c.strength > 0 || c.dwell > 0);
     for (const p of fresh) {
       if (this.cells.length >= maxCells && !this.makeRoom()) break;
-      this.cells.push({ x: p.x, y: p.y, settled: 1, dwell: Math.max(step, 1e-3), strength: 0, hit: false });
+      this.cells.push({
+        x: p.x,
+        y: p.y,
+        settled: 1,
+        dwell: Math.max(step, 1e-3),
+        strength: 0,
+        hit: false,
+        home: { ...origin },
+        apart: 0,
+      });
     }
   }
 
@@ -114,6 +140,11 @@ export class ClutterMap {
     let count = 0;
     for (const c of this.cells) if (c.strength > 0) count++;
     return count;
+  }
+
+  /** Forgets what may be fixed to the other origin: all cells that had no detections for `learnSeconds` while that was elsewhere. */
+  keepProven(): void {
+    this.cells = this.cells.filter((c) => c.apart > this.options.learnSeconds - 1e-9);
   }
 
   clear(): void {

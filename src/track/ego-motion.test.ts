@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { dice } from '../../test/fakes/detections.js';
+import { detection, dice, frameTime } from '../../test/fakes/detections.js';
 import { background } from '../capture/scene.js';
+import type { Detection } from '../types/detection.js';
 import { EgoMotion, type Picture } from './ego-motion.js';
+import { Tracker } from './tracker.js';
 
 const WIDTH = 256;
 const HEIGHT = 192;
@@ -160,6 +162,66 @@ describe('motion of the scene', () => {
     ego.reset();
     expect(ego.estimate(blank).sigma).toBe(0);
     expect(ego.estimate(blank).sigma).toBe(0);
+  });
+
+  describe('after frames that cannot be measured', () => {
+    const blank = { width: WIDTH, height: HEIGHT, data: new Uint8Array(WIDTH * HEIGHT) };
+    /** A closed shutter: a pattern fixed to the sensor, which fits itself from frame to frame. */
+    const shutter = (pattern: Float64Array): Picture => ({
+      width: WIDTH,
+      height: HEIGHT,
+      data: Uint16Array.from(pattern, (v) => 8000 + 30 * v + 3 * r.normal()),
+    });
+    const pattern = () => Float64Array.from({ length: WIDTH * HEIGHT }, () => r.normal());
+
+    test.each([
+      ['one blank frame', 1],
+      ['a shutter of 20 frames', 20],
+    ])('%s: the same scene is recognised, and how far it moved meanwhile', (_name, frames) => {
+      r = dice(30);
+      const ego = new EgoMotion();
+      for (let k = 0; k < 3; k++) ego.estimate(view({ x: 0, y: 0 }));
+      const fixed = pattern();
+      const between = Array.from({ length: frames }, () => ego.estimate(frames === 1 ? blank : shutter(fixed)));
+      expect(between[0]).toMatchObject({ dx: 0, sigma: expect.closeTo(0, 1), reliable: false });
+      const after = [1, 2, 3].map((x) => ego.estimate(view({ x: 4 + x, y: -3 })));
+      expect(after.map((s) => s.reliable)).toEqual([false, true, true]);
+      expect(after[1]!.dx).toBeCloseTo(-1, 0);
+      expect(after[1]!.missed!.dx).toBeCloseTo(-5, 0);
+      expect(after[1]!.missed!.dy).toBeCloseTo(3, 0);
+      expect(after[2]).not.toHaveProperty('missed');
+      expect([...between, ...after].some((s) => s.lost)).toBe(false);
+    });
+
+    test('another scene is told once; nothing that stood in the old one is stationary in the new one', () => {
+      r = dice(31);
+      const ego = new EgoMotion();
+      const tracker = new Tracker({ width: WIDTH, height: HEIGHT });
+      let sequence = 0;
+      // Three pictures of each scene, in turn: computing them costs most of the test.
+      const here = [0, 1, 2].map(() => view({ x: 0, y: 0 }));
+      const other = background(WIDTH, HEIGHT, 99);
+      const there = [0, 1, 2].map(() => ({
+        width: WIDTH,
+        height: HEIGHT,
+        data: Uint16Array.from(other, (v) => 8000 + 300 * v + 10 * r.normal()),
+      }));
+      const frame = (of: Picture[], detections: Detection[]) => {
+        const shift = ego.estimate(of[sequence % 3]!);
+        // 9 Hz.
+        const captureMonotonicNs = frameTime(sequence, 9);
+        return { shift, tracks: tracker.update({ sequence: sequence++, captureMonotonicNs, detections, shift }) };
+      };
+      const lamp = detection(50, 60);
+      for (let k = 0; k < 95; k++) frame(here, [lamp]);
+      expect(tracker.counters()).toMatchObject({ sensorCells: 1, sceneCells: 1, stationary: 1, sceneLost: 0 });
+      const shifts = Array.from({ length: 40 }, () => frame(there, []).shift);
+      expect(shifts[0]).toMatchObject({ dx: 0, dy: 0, reliable: false });
+      expect(shifts.filter((s) => s.lost)).toHaveLength(1);
+      expect(tracker.counters()).toMatchObject({ sensorCells: 0, sceneCells: 0, sceneLost: 1 });
+      for (let k = 0; k < 4; k++) frame(there, [lamp]);
+      expect(frame(there, [lamp]).tracks.updated).toMatchObject([{ id: 2, state: 'confirmed', stationary: false }]);
+    });
   });
 
   test.each([

@@ -36,6 +36,18 @@ interface Points {
   limit: number;
 }
 
+/** A frame as it is compared with another. */
+interface Prepared {
+  fine: Grey;
+  coarse: Grey;
+  points: Points;
+  width: number;
+  height: number;
+  /** Pixels of the frame to one of the fine picture, of that to one of the coarse one. */
+  factor: number;
+  coarseFactor: number;
+}
+
 interface Fit {
   dx: number;
   dy: number;
@@ -72,6 +84,15 @@ const MODEL_ERROR = 0.02;
 const SPREAD_STEP = 8;
 /** Part of the motion that is assumed to go on, a frame, when it cannot be measured any more. */
 const FADE = 0.8;
+/**
+ * After frames that could not be measured the scene is another one when so many that could be do not show the one before: longer than a
+ * shutter is closed, whose picture fits itself well.
+ */
+const LOST_FRAMES = 30;
+/** They do not show it with less than this part of `minConfidence`; what is alike more than that is doubtful. */
+const UNLIKE = 0.5;
+/** So many doubtful ones end the question: the scene counts as the same. */
+const DOUBTFUL_FRAMES = 10;
 
 /**
  * How far the scene moved between consecutive frames, as one translation: what a small pan or shake of the camera does. Rotation,
@@ -83,15 +104,22 @@ const FADE = 0.8;
  * fine step is started from the coarse result, from rest and from the last motion; the best fit counts. Gain and offset of the two
  * frames may differ. A pattern fixed to the sensor that is stronger
  * than the scene looks like a camera at rest.
+ *
+ * A frame that cannot be measured may be blurred, or the first of another scene. So the last one that could be is kept, and those
+ * after the gap, once they fit each other, are compared with it: `missed` and `lost` of `SceneShift` say what was found.
  */
 export class EgoMotion {
   private readonly options: EgoMotionOptions;
   private readonly fft = new Fft2(COARSE_SIDE);
   private readonly re = new Float64Array(COARSE_SIDE ** 2);
   private readonly im = new Float64Array(COARSE_SIDE ** 2);
-  private previous: { fine: Grey; coarse: Grey; points: Points; width: number; height: number } | null = null;
+  private previous: Prepared | null = null;
   private lastX = 0;
   private lastY = 0;
+  /** The newest frame whose motion could be measured, ... */
+  private known: Prepared | null = null;
+  /** ... and since the first after it that could not be: the motion told, and how many frames did not show it, or hardly. */
+  private gap: { dx: number; dy: number; unlike: number; doubtful: number } | null = null;
 
   constructor(options: Partial<EgoMotionOptions> = {}) {
     this.options = { ...EGO_MOTION_DEFAULTS, ...options };
@@ -100,6 +128,8 @@ export class EgoMotion {
   /** Forgets the previous frame, as after an interruption. */
   reset(): void {
     this.previous = null;
+    this.known = null;
+    this.gap = null;
     this.lastX = 0;
     this.lastY = 0;
   }
@@ -109,45 +139,77 @@ export class EgoMotion {
    * shift of 0, not reliable, `sigma` 0. The data of the frame is not kept.
    */
   estimate(picture: Picture): SceneShift {
-    const { width, height } = picture;
-    const factor = Math.ceil(Math.max(width, height) / FINE_SIDE);
-    let grey = average(picture, factor);
-    for (let pass = 0; pass < SMOOTHING; pass++) grey = smooth(grey);
-    const coarseFactor = Math.ceil(Math.max(grey.width, grey.height) / COARSE_SIDE);
-    const coarse = average(grey, coarseFactor);
-    standardise(coarse.data);
-    // Without its slow changes, or any two places of a sky would agree.
-    const fine = detail(grey);
-    standardise(fine.data);
+    const now = prepare(picture);
     const { previous } = this;
-    this.previous = { fine, coarse, points: pickPoints(fine), width, height };
-    if (previous === null || previous.width !== width || previous.height !== height) {
-      this.lastX = 0;
-      this.lastY = 0;
+    if (previous === null || previous.width !== now.width || previous.height !== now.height) {
+      this.reset();
+      this.previous = now;
       return { dx: 0, dy: 0, sigma: 0, confidence: 0, reliable: false };
     }
-    const peak = this.correlate(previous.coarse, coarse);
+    this.previous = now;
+    const shift = this.judge(this.compare(previous, now, this.lastX, this.lastY), now.factor);
+    return this.recognise(now, shift);
+  }
+
+  /** The best fit of `from` to `to`, started from (x, y) besides: a guess of the motion, px of the frame. Px of the fine picture. */
+  private compare(from: Prepared, to: Prepared, x: number, y: number): Fit | null {
+    const peak = this.correlate(from.coarse, to.coarse);
     const starts: [number, number][] = [
-      [peak.x * coarseFactor, peak.y * coarseFactor],
-      [this.lastX / factor, this.lastY / factor],
+      [peak.x * to.coarseFactor, peak.y * to.coarseFactor],
+      [x / to.factor, y / to.factor],
       [0, 0],
     ];
     let best: Fit | null = null;
     for (const [i, [x, y]] of starts.entries()) {
       if (starts.slice(0, i).some(([u, v]) => Math.hypot(u - x, v - y) < SAME_START)) continue;
-      const found = align(previous.points, fine, x, y);
+      const found = align(from.points, to.fine, x, y);
       if (found !== null && (best === null || found.agreement > best.agreement)) best = found;
     }
-    return this.judge(best, factor);
+    return best;
+  }
+
+  /** Is this still the scene from before the frames that could not be measured? */
+  private recognise(now: Prepared, shift: SceneShift): SceneShift {
+    const { known } = this;
+    if (!shift.reliable) {
+      if (known !== null) this.gap ??= { dx: 0, dy: 0, unlike: 0, doubtful: 0 };
+      return shift;
+    }
+    const { gap } = this;
+    if (known === null || gap === null) {
+      this.know(now);
+      return shift;
+    }
+    gap.dx += shift.dx;
+    gap.dy += shift.dy;
+    const fit = this.compare(known, now, gap.dx, gap.dy);
+    if (fit !== null && this.fits(fit, now.factor)) {
+      this.know(now);
+      return { ...shift, missed: { dx: fit.dx * now.factor - gap.dx, dy: fit.dy * now.factor - gap.dy } };
+    }
+    if ((fit?.agreement ?? 0) < UNLIKE * this.options.minConfidence) gap.unlike++;
+    else gap.doubtful++;
+    if (gap.unlike < LOST_FRAMES && gap.doubtful < DOUBTFUL_FRAMES) return shift;
+    this.know(now);
+    return gap.unlike < LOST_FRAMES ? shift : { ...shift, lost: true };
+  }
+
+  private know(scene: Prepared): void {
+    this.known = scene;
+    this.gap = null;
+  }
+
+  private fits(fit: Fit, factor: number): boolean {
+    const { minConfidence, maxSigma } = this.options;
+    return fit.agreement >= minConfidence && standardError(fit, factor) <= maxSigma;
   }
 
   private judge(best: Fit | null, factor: number): SceneShift {
     const confidence = Math.max(0, best?.agreement ?? 0);
-    const sigma = best === null ? Number.POSITIVE_INFINITY : Math.hypot(best.sigma, MODEL_ERROR) * factor;
-    if (best !== null && confidence >= this.options.minConfidence && sigma <= this.options.maxSigma) {
+    if (best !== null && this.fits(best, factor)) {
       this.lastX = best.dx * factor;
       this.lastY = best.dy * factor;
-      return { dx: this.lastX, dy: this.lastY, sigma, confidence, reliable: true };
+      return { dx: this.lastX, dy: this.lastY, sigma: standardError(best, factor), confidence, reliable: true };
     }
     // The camera may have gone on moving as it did; whoever uses the shift must allow for that, ever less.
     const unseen = Math.hypot(this.lastX, this.lastY);
@@ -207,6 +269,25 @@ export class EgoMotion {
       for (let x = 0; x < width; x++) into[y * COARSE_SIDE + x] = data[y * width + x]! * share * across[x]!;
     }
   }
+}
+
+function prepare(picture: Picture): Prepared {
+  const { width, height } = picture;
+  const factor = Math.ceil(Math.max(width, height) / FINE_SIDE);
+  let grey = average(picture, factor);
+  for (let pass = 0; pass < SMOOTHING; pass++) grey = smooth(grey);
+  const coarseFactor = Math.ceil(Math.max(grey.width, grey.height) / COARSE_SIDE);
+  const coarse = average(grey, coarseFactor);
+  standardise(coarse.data);
+  // Without its slow changes, or any two places of a sky would agree.
+  const fine = detail(grey);
+  standardise(fine.data);
+  return { fine, coarse, points: pickPoints(fine), width, height, factor, coarseFactor };
+}
+
+/** Px of the frame. */
+function standardError(fit: Fit, factor: number): number {
+  return Math.hypot(fit.sigma, MODEL_ERROR) * factor;
 }
 
 /** Gauss-Newton for the translation that takes the points onto `to`, from (x, y), px of the fine picture. Null without enough points. */

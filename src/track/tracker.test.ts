@@ -736,6 +736,32 @@ describe('stationary clutter', () => {
     expect(tracker.counters()).toMatchObject({ sensorCells: 1, sceneCells: 0, sceneLost: 1 });
   });
 
+  test('another scene: what stood on the sensor goes too, but for what stayed there while the camera moved', () => {
+    const r = dice(6);
+    const { next, tracker } = make({ clutter });
+    const frame = (dx: number, x: number, over: Partial<SceneShift> = {}) =>
+      next([noisy(r, x, 100), noisy(r, 500, 400)], 0, shift(dx, 0, over));
+    for (let k = 0; k < 3 * FPS; k++) frame(0, 300);
+    for (let k = 0; k < 3 * FPS; k++) frame(1, 301 + k);
+    for (let k = 0; k < 3 * FPS; k++) frame(0, 300 + 3 * FPS);
+    expect(tracker.counters()).toMatchObject({ sensorCells: 3, sceneLost: 0 });
+    frame(0, 300, { lost: true });
+    expect(tracker.clutter()).toMatchObject([{ fixedTo: 'sensor' }]);
+    expect(tracker.clutter()[0]!.x).toBeCloseTo(500, 0);
+    expect(tracker.counters()).toMatchObject({ sensorCells: 1, sceneCells: 0, sceneLost: 1 });
+  });
+
+  test('the map of the scene goes along with motion that is known only afterwards', () => {
+    const r = dice(7);
+    const { next, tracker } = make({ clutter });
+    for (let k = 0; k < 3 * FPS; k++) next([noisy(r, 300, 100)], 0, shift(0, 0));
+    next([], 0, shift(0, 0, { sigma: 0, reliable: false }));
+    next([], 0, shift(1, 0, { missed: { dx: 9, dy: -5 } }));
+    const lamp = tracker.clutter().find((p) => p.fixedTo === 'scene');
+    expect(lamp!.x).toBeCloseTo(310, 0);
+    expect(lamp!.y).toBeCloseTo(95, 0);
+  });
+
   test('can be switched off', () => {
     const { next, tracker } = make({ clutter: null });
     let u = next([]);

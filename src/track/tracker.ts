@@ -164,7 +164,7 @@ export interface TrackerCounters {
   onClutter: number;
   /** Confirmed tracks that were stationary in the first frame reported. */
   confirmedStationary: number;
-  /** Times the scene's clutter map was thrown away because the scene's motion could not be measured. */
+  /** Times the scene's clutter map was thrown away because the scene's motion could not be measured, or the scene was another one. */
   sceneLost: number;
 
   tentative: number;
@@ -226,7 +226,8 @@ const CAMERA_AT_REST = 2;
  * Stationary clutter. Detections that stand for `clutter.learnSeconds` mark their place. Tracks there that do not move carry
  * `stationary: true`; they are reported, so that whoever alerts can hold them back and say how many. With scene shifts there are two
  * maps: one in sensor pixels (hot pixels), one carried along with the scene (lamps, chimneys). A track on a cell of the sensor map
- * only, while the camera moves, is `sensorFixed`: the shift no longer applies to it. When the scene's motion is lost, so is its map.
+ * only, while the camera moves, is `sensorFixed`: the shift no longer applies to it. When the scene's motion is lost, so is its map; when
+ * the scene is another one, so is what a camera at rest learnt as the sensor's.
  */
 export class Tracker {
   private readonly options: TrackerOptions;
@@ -412,12 +413,19 @@ export class Tracker {
       this.usesShift = true;
       this.sceneMap?.clear();
     }
-    this.originX += shift.dx;
-    this.originY += shift.dy;
-    if (!shift.reliable && this.options.clutter !== null && shift.sigma > this.options.clutter.radius) {
-      if ((this.sceneMap?.markedCount() ?? 0) > 0) this.counts.sceneLost++;
-      this.sceneMap?.clear();
+    this.originX += shift.dx + (shift.missed?.dx ?? 0);
+    this.originY += shift.dy + (shift.missed?.dy ?? 0);
+    if (shift.lost) {
+      this.sensorMap?.keepProven();
+      this.loseScene();
+    } else if (!shift.reliable && this.options.clutter !== null && shift.sigma > this.options.clutter.radius) {
+      this.loseScene();
     }
+  }
+
+  private loseScene(): void {
+    if ((this.sceneMap?.markedCount() ?? 0) > 0) this.counts.sceneLost++;
+    this.sceneMap?.clear();
   }
 
   /**
@@ -467,7 +475,7 @@ export class Tracker {
   private observeClutter(detections: readonly Detection[], dt: number): void {
     const { sensorMap, sceneMap, originX, originY } = this;
     if (sensorMap === null || sceneMap === null) return;
-    sensorMap.observe(detections, dt);
+    sensorMap.observe(detections, dt, undefined, { x: originX, y: originY });
     if (this.usesShift) {
       const { width, height } = this.options;
       sceneMap.observe(

@@ -99,4 +99,8 @@ export interface SceneShift {
   confidence: number;
   /** False: `dx` and `dy` are 0 because nothing could be measured. */
   reliable: boolean;
+  /** How far the scene had moved in frames before this one that could not be measured, px: known once it is recognised after them. */
+  missed?: { dx: number; dy: number };
+  /** True in one frame: the scene that is seen since some frames that could not be measured is another one than before them. */
+  lost?: boolean;
 }
