@@ -230,6 +230,41 @@ describe('pipeline', () => {
     expectIdentity(last.counters);
   });
 
+  test('counts what is dropped while no frame comes, but not in the midst of one', async () => {
+    const stop = new AbortController();
+    const source = new ScriptedSource(1);
+    let given = 0;
+    let damaged = 0;
+    const next = source.next.bind(source);
+    let waiting = () => {};
+    const waits = new Promise<void>((resolve) => {
+      waiting = resolve;
+    });
+    // One frame, then only damaged ones.
+    source.next = async () => {
+      if (given++ === 0) return next();
+      waiting();
+      return new Promise((resolve) => stop.signal.addEventListener('abort', () => resolve(null)));
+    };
+    source.counters = () => ({ captured: 1 + damaged, delivered: 1, dropped: { corrupt: damaged } });
+    const events: WorkerEvent[] = [];
+    const detector = fakeDetector(() => pipeline.pulse());
+    const parts: PipelineParts = { createSource: () => source, createDetector: async () => detector };
+    const pipeline = new Pipeline(job, (event) => events.push(event), parts);
+    const run = pipeline.run(stop.signal);
+    await waits;
+    expect(events.map((e) => e.type)).toEqual(['ready', 'alive', 'frame']);
+    for (damaged of [30, 119]) pipeline.pulse();
+    const told = events.flatMap((e) => (e.type === 'counters' ? [e.counters] : []));
+    expect(told).toMatchObject([
+      { captured: 31, processed: 1, dropped: { corrupt: 30 } },
+      { captured: 120, processed: 1, dropped: { corrupt: 119 } },
+    ]);
+    for (const counters of told) expectIdentity(counters);
+    stop.abort();
+    await run;
+  });
+
   test('a changed configuration holds from the next frame on; what a command asked for goes over it', async () => {
     const events: WorkerEvent[] = [];
     let pipeline: Pipeline;

@@ -50,6 +50,8 @@ export class Pipeline {
   private failedFrames = 0;
   private invalidCells = 0;
   private source: FrameSource | undefined;
+  /** A frame is under way: the counters do not add up. */
+  private busy = false;
   private monitor: SensorMonitor | undefined;
   private readonly faults = new Map<string, number>();
 
@@ -100,6 +102,15 @@ export class Pipeline {
       invalidCells: this.invalidCells,
       ...(this.monitor && { sensor: this.monitor.counters() }),
     };
+  }
+
+  /**
+   * To be called about once a second while it runs: says that this thread goes round, and what was counted meanwhile. Where no frame can
+   * be used (all damaged, the camera gone) nothing else tells of those that were dropped.
+   */
+  pulse(): void {
+    this.emit({ type: 'alive' });
+    if (this.source !== undefined && !this.busy) this.emit({ type: 'counters', counters: this.counters() });
   }
 
   /** Runs until the source ends or `signal` aborts; its last event is `ended` or `failed`. Never throws. */
@@ -166,6 +177,7 @@ export class Pipeline {
         const frame = await source.next();
         if (frame === null || signal.aborted) break;
         try {
+          this.busy = true;
           await this.process(frame, finder);
           failures = 0;
         } catch (cause) {
@@ -184,6 +196,8 @@ export class Pipeline {
               },
             );
           }
+        } finally {
+          this.busy = false;
         }
         const now = performance.now();
         if (now - reported >= COUNTERS_EVERY_MS) {

@@ -19,7 +19,7 @@ port.on('message', (request: WorkerRequest) => {
   else if (request.type === 'configure') pipeline.configure(request);
   else pipeline.takeSnapshot(request.options, request.request);
 });
-const pulse = setInterval(() => port.postMessage({ type: 'alive' } satisfies WorkerEvent), ALIVE_EVERY_MS);
+const pulse = setInterval(() => pipeline.pulse(), ALIVE_EVERY_MS);
 await pipeline.run(stop.signal);
 clearInterval(pulse);
 // The last message is posted; without this listener the thread ends by itself.
