@@ -26,7 +26,7 @@ export interface RangeReport {
 
 export interface RangeOptions {
   manifest: string;
-  /** Frames taken of each recording, spread over it. */
+  /** Frames taken of each recording, evenly spread over it; of a shorter one, all. */
   framesEach: number;
   onProgress?: (input: string, done: number, all: number) => void;
 }
@@ -52,11 +52,9 @@ export async function activationRange(data: string, options: RangeOptions): Prom
     const size = { width: file.width ?? least.width, height: file.height ?? least.height };
     const probe = await ActivationProbe.create(await loadModel(options.manifest, manifest, file), size);
     try {
-      const step = Math.max(1, Math.floor((info.frames ?? 1) / options.framesEach));
-      for (let i = 0; ; i++) {
-        const frame = await source.next();
-        if (frame === null) break;
-        if (i % step !== 0) continue;
+      const all = info.frames ?? 1;
+      for (let frame = await source.next(); frame !== null; frame = await source.next()) {
+        if (!isTaken(frame.sequence, all, options.framesEach)) continue;
         for (const value of frame.data) {
           if (value < counts.low) counts.low = value;
           if (value > counts.high) counts.high = value;
@@ -85,6 +83,11 @@ export async function activationRange(data: string, options: RangeOptions): Prom
     top: top.slice(0, TOP),
     withinLimit: largest <= ACTIVATION_LIMIT,
   };
+}
+
+/** Is it one of `count` frames evenly spread over `all` of them, the first one among them? */
+export function isTaken(frame: number, all: number, count: number): boolean {
+  return (frame * count) % all < count;
 }
 
 async function listInputs(data: string): Promise<string[]> {

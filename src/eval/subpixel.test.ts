@@ -80,17 +80,20 @@ describe('runSubpixel', () => {
   });
   const detector = { manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 1 } as const;
 
-  test('the whole experiment on two drawn skies, twice the same', async () => {
+  test('the whole experiment on two drawn skies and a picture without a place, twice the same', async () => {
     await mkdir(path.join(dir, 'images'));
     for (const seed of [1, 2]) {
       const data = Uint8Array.from(background(160, 120, seed), (v) => Math.max(0, Math.min(255, 110 + 12 * v)));
       await writeGreyPng(path.join(dir, 'images', `sky-${seed}.png`), { width: 160, height: 120, data });
     }
+    // Too small for a target: none of its frames is worked.
+    const tiny = { width: 32, height: 24, data: new Uint8Array(32 * 24).fill(90) };
+    await writeGreyPng(path.join(dir, 'images', 'tiny.png'), tiny);
     const progress: number[][] = [];
     const options = { detector, backgrounds: dir, threshold: 0.1, rounds: 2, sigmas: [1], snrs: [20] };
     const report = await runSubpixel({ ...options, onProgress: (done, all) => progress.push([done, all]) });
-    expect(progress.at(-1)).toEqual([8, 8]);
-    expect(report).toMatchObject({ backgrounds: 2, frames: 8, seed: 1, threshold: 0.1, scaleSnr: 15 });
+    expect(progress.at(-1)).toEqual([12, 12]);
+    expect(report).toMatchObject({ backgrounds: 3, frames: 8, seed: 1, threshold: 0.1, scaleSnr: 15 });
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
     const row = report.rows.find((r) => r.snr === 20 && r.sigma === 1)!;
     expect(row.targets).toBeGreaterThan(3);

@@ -97,6 +97,7 @@ export interface BorderRow {
 
 export interface SubpixelReport {
   backgrounds: number;
+  /** Worked: those in which there was a place for a target. */
   frames: number;
   seed: number;
   threshold: number;
@@ -176,7 +177,6 @@ export async function runSubpixel(options: SubpixelOptions): Promise<SubpixelRep
     }
     return {
       backgrounds: images.length,
-      frames: all,
       seed,
       ...finder.running,
       rows: summarise(trials, sigmas, snrs),
@@ -408,6 +408,7 @@ class TwoWayFinder {
   private refining: Decoder | undefined;
   private size = '';
   private threshold = Number.NaN;
+  private frames = 0;
 
   constructor(
     private readonly options: DetectorOptions,
@@ -421,6 +422,7 @@ class TwoWayFinder {
     if (this.size !== `${width}x${height}`) await this.load(width, height);
     const frame = stillFrame(0, { width, height, bits: 16, data });
     const maps = await this.detector!.run(frame, { normalise: 0, infer: 0 });
+    this.frames++;
     return {
       heat: this.heatOnly!.run(maps, frame).detections,
       final: this.refining!.run(maps, frame).detections,
@@ -439,9 +441,9 @@ class TwoWayFinder {
   }
 
   /** After the first frame. */
-  get running(): { model: ModelIdentity; provider: string; threshold: number } {
+  get running(): Pick<SubpixelReport, 'frames' | 'model' | 'provider' | 'threshold'> {
     const { identity: model, provider } = this.detector!;
-    return { model, provider, threshold: this.threshold };
+    return { frames: this.frames, model, provider, threshold: this.threshold };
   }
 
   async close(): Promise<void> {
