@@ -108,6 +108,12 @@ describe('the bundled model', () => {
     await expect(detector.run(frame, timings)).rejects.toThrow('frame is 48x64, detector was made for 64x48');
     await detector.close();
   });
+
+  test('may be closed twice', async () => {
+    const detector = await Detector.create(bundled, { width: 64, height: 48 });
+    await Promise.all([detector.close(), detector.close()]);
+    await detector.close();
+  });
 });
 
 describe('choice of the file', () => {

@@ -12,6 +12,7 @@ import type { LoadedModel } from './manifest.js';
  */
 export class OrtNodeBackend implements InferenceBackend {
   readonly library = `onnxruntime-node ${ort.env.versions.node ?? ort.env.versions.common}`;
+  private closed: Promise<void> | undefined;
 
   private constructor(
     readonly provider: Provider,
@@ -72,7 +73,8 @@ export class OrtNodeBackend implements InferenceBackend {
     return this.maps;
   }
 
-  async close(): Promise<void> {
-    await this.session.release();
+  close(): Promise<void> {
+    this.closed ??= this.session.release();
+    return this.closed;
   }
 }
