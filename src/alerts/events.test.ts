@@ -215,6 +215,18 @@ describe('an event', () => {
     expect(ms(message?.capturedAt) - ms(message?.firstSeenAt)).toBe(message?.track.ageMs);
   });
 
+  it('ages are those of the clock of the tracks, captures those of the run', () => {
+    const at = (k: number) => ({ sequence: k, monotonicNs: BigInt(k) * 5_000_000_000n });
+    const seen = track(0, { firstSeen: at(0), lastSeen: at(1) });
+    const [message] = engine().update({ moment: at(2), started: [seen], updated: [], ended: [] }, frame(2));
+    expect(message).toMatchObject({
+      capturedAt: new Date(START_MS + 2 * FRAME_MS).toISOString(),
+      firstSeenAt: new Date(START_MS + 2 * FRAME_MS - 10_000).toISOString(),
+      lastSeenAt: new Date(START_MS + 2 * FRAME_MS - 5_000).toISOString(),
+      track: { ageMs: 10_000 },
+    });
+  });
+
   it('carries no chip at its end', () => {
     const target = engine();
     follow(target, 1);

@@ -1,6 +1,6 @@
 import { monotonicFactory } from 'ulid';
 import type { ModelIdentity } from '../types/model.js';
-import type { Track, TrackEndReason, TrackUpdate } from '../types/track.js';
+import type { Track, TrackEndReason, TrackMoment, TrackUpdate } from '../types/track.js';
 import { EARLIEST_MS } from '../util/earliest.js';
 import { bearingOf, type Intrinsics, type Mount } from './bearing.js';
 import { isQuiet, type QuietHours } from './quiet-hours.js';
@@ -162,6 +162,8 @@ export class EventEngine {
   private intervalNs: bigint;
   private readonly followed = new Map<number, Followed>();
   private frame: EventFrame | undefined;
+  /** The moment of that frame on the clock of the tracks, which is not the capture's where a recording is played fast. */
+  private momentNs = 0n;
   private on: boolean;
 
   private confirmed = 0;
@@ -187,6 +189,7 @@ export class EventEngine {
     const last = this.frame;
     if (last !== undefined && frame.captureMonotonicNs <= last.captureMonotonicNs) return [];
     this.frame = frame;
+    this.momentNs = update.moment.monotonicNs;
     const messages: EventMessage[] = [];
     const seen = new Set<number>();
     for (const track of update.ended) {
@@ -379,6 +382,7 @@ export class EventEngine {
     const { latencyMs, model, sensor, clock } = frame;
     const withChip = type === 'new' || (type === 'update' && this.options.chips === 'all');
     const chip = withChip ? frame.chips?.get(track.id) : undefined;
+    const agoMs = ({ monotonicNs }: TrackMoment) => Number(this.momentNs - monotonicNs) / 1e6;
     const bearing = intrinsics && mount && bearingOf(track, intrinsics, mount);
     event.saidStationary = track.stationary;
     return {
@@ -389,11 +393,11 @@ export class EventEngine {
       device,
       camera,
       severity: event.severity,
-      capturedAt: wallTime(frame, frame.captureMonotonicNs),
+      capturedAt: wallTime(frame, 0),
       captureMonotonicNs: frame.captureMonotonicNs.toString(),
       clock: { synchronised: null, ...clock },
-      firstSeenAt: wallTime(frame, track.firstSeen.monotonicNs),
-      lastSeenAt: wallTime(frame, track.lastSeen.monotonicNs),
+      firstSeenAt: wallTime(frame, agoMs(track.firstSeen)),
+      lastSeenAt: wallTime(frame, agoMs(track.lastSeen)),
       frame: {
         sequence: frame.sequence,
         ...(frame.dropped !== undefined && { dropped: frame.dropped }),
@@ -404,7 +408,7 @@ export class EventEngine {
         number: track.id,
         hits: track.hits,
         misses: track.misses,
-        ageMs: Number(frame.captureMonotonicNs - track.firstSeen.monotonicNs) / 1e6,
+        ageMs: agoMs(track.firstSeen),
       },
       pixel: { x: track.x, y: track.y, sigmaX: track.sigmaX, sigmaY: track.sigmaY },
       velocity: { x: track.vx, y: track.vy, sigmaX: track.sigmaVx, sigmaY: track.sigmaVy },
@@ -439,9 +443,8 @@ export function eventIds(): (atMs: number) => string {
 }
 
 /** Wall clock at an earlier moment, by the wall clock of the frame: one step of it does not tear an event's times apart. */
-function wallTime(frame: EventFrame, monotonicNs: bigint): string {
-  const ms = frame.capturedAtMs - Number(frame.captureMonotonicNs - monotonicNs) / 1e6;
-  return new Date(Math.max(0, ms)).toISOString();
+function wallTime(frame: EventFrame, agoMs: number): string {
+  return new Date(Math.max(0, frame.capturedAtMs - agoMs)).toISOString();
 }
 
 function zeros<T extends string>(keys: readonly T[]): Record<T, number> {

@@ -9,7 +9,7 @@ import { type Probe, probe, startError, timeoutError, unreadableError } from './
 import { type AssembledFrame, FrameAssembler } from './frame-assembler.js';
 import type { FfmpegOptions } from './options.js';
 import type { SourceHooks } from './paced-source.js';
-import { systemClock } from './pacing.js';
+import { recordedNs, systemClock } from './pacing.js';
 import { onAbort } from './signals.js';
 import { Tally } from './tally.js';
 
@@ -98,7 +98,8 @@ export class FfmpegSource implements FrameSource {
     if (frame === undefined) return this.over();
     this.tally.deliver();
     if (this.options.rate === 'fast' && !assembler.hasFrame) this.child?.stdout.resume();
-    return toFrame(frame, info);
+    if (this.options.rate === 'realtime' || this.live || info.fps === undefined) return toFrame(frame, info);
+    return { ...toFrame(frame, info), recordedNs: recordedNs(frame.sequence, info.fps) };
   }
 
   counters(): SourceCounters {

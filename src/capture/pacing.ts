@@ -20,6 +20,7 @@ export const systemClock: Clock = {
 export interface Stamp {
   captureMonotonicNs: bigint;
   capturedAtMs: number;
+  recordedNs?: bigint;
 }
 
 /** The wall clock at an earlier moment of the monotonic clock. Read when needed, so a clock set by NTP meanwhile is followed. */
@@ -80,12 +81,18 @@ export class Pacer {
     return Math.min(count, end);
   }
 
-  /** When frame `sequence` was captured: its due time in real time, now as fast as possible. */
+  /** When frame `sequence` was captured: its due time in real time; as fast as possible now, and its time in the recording besides. */
   stamp(sequence: number): Stamp {
-    return stampOf(this.clock, this.rate === 'fast' ? this.clock.monotonicNs() : this.dueNs(sequence));
+    if (this.rate === 'realtime') return stampOf(this.clock, this.dueNs(sequence));
+    return { ...stampOf(this.clock, this.clock.monotonicNs()), recordedNs: recordedNs(sequence, this.fps) };
   }
 
   private dueNs(sequence: number): bigint {
-    return (this.t0 ?? this.clock.monotonicNs()) + BigInt(Math.round((sequence * 1e9) / this.fps));
+    return (this.t0 ?? this.clock.monotonicNs()) + recordedNs(sequence, this.fps);
   }
+}
+
+/** From the first frame to frame `sequence` at so many Hz, ns. */
+export function recordedNs(sequence: number, fps: number): bigint {
+  return BigInt(Math.round((sequence * 1e9) / fps));
 }

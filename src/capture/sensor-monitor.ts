@@ -1,4 +1,13 @@
-import type { FfcRule, FfcState, Frame, FrameSensor, SensorHealth, SensorIssue, SourceInfo } from '../types/frame.js';
+import {
+  type FfcRule,
+  type FfcState,
+  type Frame,
+  type FrameSensor,
+  type SensorHealth,
+  type SensorIssue,
+  type SourceInfo,
+  sceneTimeNs,
+} from '../types/frame.js';
 import { DeadPixels } from './dead-pixels.js';
 import { FfcMonitor } from './ffc.js';
 import { PictureWatch } from './sensor-health.js';
@@ -69,7 +78,8 @@ export class SensorMonitor {
   /** The frame with the state of its sensor, and without dead pixels. Its data is valid as long as the frame's own, or until the next call. */
   inspect(frame: Frame): Frame {
     const { picture, dead } = this;
-    const { data, telemetry, captureMonotonicNs: atNs } = frame;
+    const { data, telemetry } = frame;
+    const atNs = sceneTimeNs(frame);
     picture.look(data);
     const ffc = this.ffc.observe({ atNs, telemetry, same: picture.same, step: picture.step !== 0 });
     const held = this.ffc.frozen ? 'frozen' : ffc === 'running' || ffc === 'settling' ? 'ffc' : undefined;

@@ -13,7 +13,10 @@ export function register(program: Command): void {
   program
     .command('demo')
     .description('play the bundled thermal clip through the whole pipeline, with an MQTT broker inside the process')
-    .option('--fast', 'every frame, as fast as it can be worked, instead of real time')
+    .option(
+      '--fast',
+      'every frame, as fast as it can be worked, instead of real time; speeds are those of its own rate',
+    )
     .action(demo);
 }
 

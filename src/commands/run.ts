@@ -35,7 +35,10 @@ export function register(program: Command): void {
     .option('--device <id>', 'with --input: name of the device in the topics', 'irst-edge')
     .option('--camera <id>', 'with --input: name of the camera in the topics', 'cam0')
     .option('--model <manifest>', "with --input: a model's manifest.json")
-    .option('--fast', 'with --input: every frame, as fast as it can be worked, instead of real time')
+    .option(
+      '--fast',
+      'with --input: every frame, as fast as it can be worked, instead of real time; speeds are those of its own rate',
+    )
     .option('--loop', 'with --input: begin a recording again at its end')
     .action(run);
 }

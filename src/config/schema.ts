@@ -243,7 +243,7 @@ const camera = z
       .default('realtime')
       .describe(
         "realtime: at the source's own rate; the newest frame wins and older ones are dropped and counted. " +
-          'fast: every frame, as fast as it can be worked.',
+          'fast: every frame, as fast as it can be worked; the speeds of a recording are those of its own rate.',
       ),
     detector: z
       .strictObject({

@@ -73,7 +73,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {
           // The recording's time, not that of this run: speeds are in px a second.
           const seconds = frame.sequence / fps;
-          const timed = { ...frame, captureMonotonicNs: BigInt(Math.round(seconds * 1e9)) };
+          const timed = { ...frame, recordedNs: BigInt(Math.round(seconds * 1e9)) };
           const { detections, tracks, timings } = await finder.find(timed, threshold);
           times.push(timings.track);
           scorer.add({ seconds, truth: sequence.truth(frame.sequence), tracks: reported(tracks), detections });

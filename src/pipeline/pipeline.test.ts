@@ -1,4 +1,10 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { FakeClock } from '../../test/fakes/fake-clock.js';
+import type { RecordingOptions } from '../capture/options.js';
+import { RecordingSource } from '../capture/recording.js';
 import type { Detector } from '../detect/detector.js';
 import { BUNDLED_MANIFEST, readManifest } from '../detect/manifest.js';
 import { EdgeError, EXIT } from '../types/errors.js';
@@ -163,6 +169,49 @@ describe('pipeline', () => {
     expect(last).toMatchObject({ type: 'ended', counters: { captured: 7, processed: 5, dropped: { stale: 2 } } });
     expectIdentity(last.counters);
     expect([source.stops, detector.closed]).toEqual([1, 1]);
+  });
+
+  test('a recording says the same of its targets, played fast or at its own rate', async () => {
+    const dir = await mkdtemp(path.join(tmpdir(), 'irst-recording-'));
+    const frames = 60;
+    const fps = 30;
+    const [width, height] = [96, 16];
+    try {
+      const file = path.join(dir, 'clip.y16');
+      await writeFile(file, Buffer.alloc(2 * width * height * frames, 20));
+      await writeFile(path.join(dir, 'clip.json'), JSON.stringify({ width, height, fps }));
+      const [fast, slow] = await Promise.all(
+        (['fast', 'realtime'] as const).map(async (rate) => {
+          const source: RecordingOptions = { kind: 'recording', path: file, rate };
+          const detector = fakeDetector();
+          // A target that goes 1 px a frame: half a cell.
+          detector.run = (async ({ sequence }: Frame) => {
+            const [rows, cols] = [height / 2, width / 2];
+            const heat = new Float32Array(rows * cols);
+            for (let v = 0; v < rows; v++)
+              for (let u = 0; u < cols; u++)
+                heat[v * cols + u] = 0.9 * Math.exp(-((u - 4 - sequence / 2) ** 2 + (v - 4) ** 2) / 2);
+            return { heat, logsig: new Float32Array(rows * cols), rows, cols };
+          }) as unknown as Detector['run'];
+          const played = await play(new RecordingSource(source, { clock: new FakeClock() }), detector, undefined, {
+            source,
+          });
+          const { moment, updated } = played.frames.at(-1)!.tracks;
+          expect(updated).toHaveLength(1);
+          const ageMs = Number(moment.monotonicNs - updated[0]!.firstSeen.monotonicNs) / 1e6;
+          return { frames: played.frames.length, vx: updated[0]!.vx, sigmaVx: updated[0]!.sigmaVx, ageMs };
+        }),
+      );
+      expect(slow!.vx / fps).toBeCloseTo(1, 1);
+      expect(fast).toEqual({
+        frames,
+        vx: expect.closeTo(slow!.vx, 3),
+        sigmaVx: expect.closeTo(slow!.sigmaVx, 3),
+        ageMs: expect.closeTo(slow!.ageMs, 3),
+      });
+    } finally {
+      await rm(dir, { recursive: true });
+    }
   });
 
   test('NaN in the heat map is counted and found nowhere', async () => {

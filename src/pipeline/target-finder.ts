@@ -6,7 +6,7 @@ import { EgoMotion } from '../track/ego-motion.js';
 import { FaintSearch } from '../track/faint-search.js';
 import { TRACKER_DEFAULTS, Tracker, type TrackerScores } from '../track/tracker.js';
 import { type Detection, HEAT_STRIDE } from '../types/detection.js';
-import type { Frame, SourceInfo } from '../types/frame.js';
+import { type Frame, type SourceInfo, sceneTimeNs } from '../types/frame.js';
 import type { TrackUpdate } from '../types/track.js';
 import type { StageTimings, TrackerJob } from './messages.js';
 
@@ -56,9 +56,10 @@ export class TargetFinder {
       this.tracker.setScores(this.scores(threshold));
       this.trackerThreshold = threshold;
     }
-    const { sequence, captureMonotonicNs } = frame;
+    const { sequence } = frame;
+    const captureMonotonicNs = sceneTimeNs(frame);
     const shift = this.ego?.estimate(frame);
-    const sure = this.search?.update(frame).map((d) => ({ ...d, score: scoreAt(maps, d) }));
+    const sure = this.search?.update({ ...frame, captureMonotonicNs }).map((d) => ({ ...d, score: scoreAt(maps, d) }));
     const tracks = this.tracker.update({
       sequence,
       captureMonotonicNs,
@@ -68,17 +69,22 @@ export class TargetFinder {
     });
     timings.decode = decoded - start;
     timings.track = performance.now() - decoded;
-    timings.total = Number(process.hrtime.bigint() - captureMonotonicNs) / 1e6;
+    timings.total = Number(process.hrtime.bigint() - frame.captureMonotonicNs) / 1e6;
     return { detections: reportable(detections, threshold, this.relative), tracks, invalidCells, timings };
   }
 
   /** A frame that is not to be searched: the tracks coast, and it is no miss of theirs. */
   hold(frame: Frame): Found {
     const start = performance.now();
-    const { sequence, captureMonotonicNs } = frame;
-    const tracks = this.tracker.update({ sequence, captureMonotonicNs, detections: [], held: true });
+    const { sequence } = frame;
+    const tracks = this.tracker.update({
+      sequence,
+      captureMonotonicNs: sceneTimeNs(frame),
+      detections: [],
+      held: true,
+    });
     const timings: StageTimings = { normalise: 0, infer: 0, decode: 0, track: performance.now() - start, total: 0 };
-    timings.total = Number(process.hrtime.bigint() - captureMonotonicNs) / 1e6;
+    timings.total = Number(process.hrtime.bigint() - frame.captureMonotonicNs) / 1e6;
     return { detections: [], tracks, invalidCells: 0, timings };
   }
 

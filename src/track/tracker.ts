@@ -96,7 +96,7 @@ export const TRACKER_DEFAULTS: Readonly<Omit<TrackerOptions, 'width' | 'height'>
 
 export interface TrackerInput {
   sequence: number;
-  /** Capture time, CLOCK_MONOTONIC, ns: the tracker's only clock. */
+  /** Capture time, ns (`sceneTimeNs`): the tracker's only clock. */
   captureMonotonicNs: bigint;
   /** All detections down to `lowScore`. */
   detections: readonly Detection[];

@@ -101,6 +101,11 @@ export interface Frame {
   readonly captureMonotonicNs: bigint;
   /** Wall clock at capture, ms since 1970 (what `Date.now()` gives). */
   readonly capturedAtMs: number;
+  /**
+   * When it was recorded, ns since the first frame: of a recording played as fast as possible, whose frames come at other intervals
+   * than they were taken. Absent: at capture.
+   */
+  readonly recordedNs?: bigint;
   readonly width: number;
   readonly height: number;
   /** Significant bits of a count: 8 to 16. */
@@ -111,6 +116,11 @@ export interface Frame {
   readonly telemetry?: FrameTelemetry;
   /** Set by the sensor monitor, where there is one. */
   readonly sensor?: FrameSensor;
+}
+
+/** The clock of what is seen, ns: of speeds, of the time without a detection, of a correction. Only its differences mean something. */
+export function sceneTimeNs(frame: Pick<Frame, 'captureMonotonicNs' | 'recordedNs'>): bigint {
+  return frame.recordedNs ?? frame.captureMonotonicNs;
 }
 
 export interface SourceInfo {

@@ -12,7 +12,7 @@ export type TrackState = 'tentative' | 'confirmed' | 'coasting' | 'lost';
 export interface TrackMoment {
   /** The source's frame number. */
   sequence: number;
-  /** CLOCK_MONOTONIC at capture, ns. */
+  /** CLOCK_MONOTONIC at capture, ns; the recording's own time where one is played as fast as possible (`sceneTimeNs`). */
   monotonicNs: bigint;
 }
 
