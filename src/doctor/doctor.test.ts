@@ -38,12 +38,12 @@ describe('node', () => {
     ['22.12.0', 'NODE'],
     ['24.1.0', 'NODE'],
   ])('Node %s: %s', (version, code) => {
-    expect(codes(checkNode({ ...facts, version }, load(program)))).toEqual([code, 'ADDON']);
+    expect(codes(checkNode({ ...facts, version }, load(program)))).toEqual([code, 'ADDON', 'STORE_LIBRARY']);
   });
   test.each([
-    ['2.27', 'GLIBC_TOO_OLD'],
+    ['2.30', 'GLIBC_TOO_OLD'],
     ['2.4', 'GLIBC_TOO_OLD'],
-    ['2.28', 'NODE'],
+    ['2.31', 'NODE'],
     ['3.0', 'NODE'],
     [undefined, 'GLIBC_TOO_OLD'],
   ])('glibc %s: %s', (glibc, code) => {
@@ -55,6 +55,16 @@ describe('node', () => {
       throw new Error('wrong ELF class');
     };
     expect(checkNode(facts, broken)[1]).toMatchObject({ severity: 'error', check: 'addon' });
+  });
+  test("the event store's library does not load", () => {
+    const tooNew = () => {
+      throw new Error("/lib/libc.so.6: version `GLIBC_2.34' not found (required by node.napi.glibc.node)\nmore");
+    };
+    expect(checkNode(facts, load(program), tooNew)[2]).toMatchObject({
+      severity: 'error',
+      code: 'STORE_LIBRARY_BROKEN',
+      message: expect.stringMatching(/GLIBC_2\.34' not found \([^)]*\): events are lost at a restart$/),
+    });
   });
 });
 

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { loadNative, type NativeAddon } from '../../native.js';
 import { VERSION } from '../../version.js';
 import { error, type Finding, fromError, ok } from '../finding.js';
@@ -38,8 +39,8 @@ function supported(version: string): boolean {
   return (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
 }
 
-/** onnxruntime-node is linked against glibc 2.28. */
-const LEAST_GLIBC = '2.28';
+/** What the native addon is linked against at the most (`scripts/symbol-versions.mjs`); the libraries from npm ask for less, lmdb's for more. */
+const LEAST_GLIBC = '2.31';
 
 function older(version: string, than: string): boolean {
   const [major = 0, minor = 0] = version.split('.').map(Number);
@@ -51,6 +52,7 @@ function older(version: string, than: string): boolean {
 export function checkNode(
   facts: NodeFacts = nodeFacts(),
   load: () => Pick<NativeAddon, 'version'> = loadNative,
+  loadStore: () => unknown = () => createRequire(import.meta.url)('lmdb'),
 ): Finding[] {
   const { version, abi, napi, arch, platform, glibc } = facts;
   const about = `Node.js ${version} (ABI ${abi}, Node-API ${napi}), ${platform}-${arch}, glibc ${glibc ?? 'none'}`;
@@ -70,15 +72,32 @@ export function checkNode(
       error(
         CHECK,
         'GLIBC_TOO_OLD',
-        `${about}: the inference library needs glibc ${LEAST_GLIBC} or later`,
-        'use Debian 10, Ubuntu 20.04 (JetPack 5) or later',
+        `${about}: irst-edge needs glibc ${LEAST_GLIBC} or later`,
+        'use Debian 11, Ubuntu 20.04 (JetPack 5) or later',
         { ...facts },
       ),
     );
   } else findings.push(ok(CHECK, 'NODE', about, { ...facts }));
-  findings.push(checkAddon(load));
+  findings.push(checkAddon(load), checkStoreLibrary(loadStore));
   return findings;
 }
+
+/** Its library is compiled code of its own: without it events are kept in memory, and nothing but `health` says so. */
+function checkStoreLibrary(load: () => unknown): Finding {
+  try {
+    load();
+    return ok('store', 'STORE_LIBRARY', "the event store's library (lmdb) loads");
+  } catch (cause) {
+    return error(
+      'store',
+      'STORE_LIBRARY_BROKEN',
+      `the event store's library (lmdb) does not load: ${firstLine(cause)}: events are lost at a restart`,
+      'in a checkout: npm rebuild lmdb --build-from-source (needs a compiler); the .deb brings its own',
+    );
+  }
+}
+
+const firstLine = (cause: unknown): string => String((cause as Error).message ?? cause).split('\n', 1)[0] as string;
 
 function checkAddon(load: () => Pick<NativeAddon, 'version'>): Finding {
   let version: string;
