@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -60,9 +60,26 @@ describe('the install script', () => {
     expect(said).toContain('irst-edge: the prebuilt addon does not load: ');
   });
 
-  it('compiles in a checkout, whatever was packed there', async () => {
+  it('compiles in a checkout, whatever was packed there, unless what was compiled there is newer than its sources', async () => {
     const where = installed('checkout', 'good');
     writeFileSync(join(where, '.git'), 'gitdir: elsewhere');
+    mkdirSync(join(where, 'native/src'));
+    const sources = ['native/binding.gyp', 'native/src/addon.cc', 'native/src/addon.h'].map((name) =>
+      join(where, name),
+    );
+    for (const source of sources) writeFileSync(source, '');
+    expect(await asksForCompiler(where)).toMatchObject({ compile: true });
+    const built = join(where, 'native/build/Release/irst_edge.node');
+    mkdirSync(dirname(built), { recursive: true });
+    cpSync(BUILT, built);
+    const [before, now, after] = [-60, 0, 60].map((s) => new Date(Date.now() + 1000 * s)) as [Date, Date, Date];
+    for (const path of [...sources, join(where, 'native/src')]) utimesSync(path, before, before);
+    utimesSync(built, now, now);
+    expect(await asksForCompiler(where)).toEqual({ compile: false, said: '' });
+    utimesSync(sources[2] as string, after, after);
+    expect(await asksForCompiler(where)).toMatchObject({ compile: true });
+    utimesSync(sources[2] as string, before, before);
+    writeFileSync(built, 'not a library');
     expect(await asksForCompiler(where)).toMatchObject({ compile: true });
   });
 });
@@ -102,6 +119,18 @@ describe('the loader', () => {
 describe('symbol versions', () => {
   it('the addon needs no newer glibc or libstdc++ than is promised', () => {
     expect(tooNew(BUILT)).toEqual([]);
+  });
+
+  it('nor does any library that comes from npm, but for that of lmdb, which scripts/build-lmdb compiles for the Debian package', () => {
+    const libraries = (readdirSync(join(ROOT, 'node_modules'), { recursive: true }) as string[]).filter(
+      (file) => /\.(node|so(\.[0-9]+)*)$/.test(file) && file.includes(process.arch) && !/musl|win32|darwin/.test(file),
+    );
+    const names = (found: string[]) => [...new Set(found.map((file) => file.split('/').slice(0, 2).join('/')))].sort();
+    expect(names(libraries)).toEqual(
+      expect.arrayContaining([`@img/sharp-linux-${process.arch}`, 'onnxruntime-node/bin']),
+    );
+    const tooNewOnes = libraries.filter((file) => tooNew(join(ROOT, 'node_modules', file)).length > 0);
+    expect(names(tooNewOnes)).toEqual([`@lmdb/lmdb-linux-${process.arch}`]);
   });
 
   it('finds a library that does', async () => {
