@@ -37,7 +37,7 @@ test('signs that do not end are not believed any more, however long the time to 
   }));
   expect(stuck).toBe(true);
   expect(states).toEqual(['running', 'idle']);
-  expect(Math.abs(heldS - 35)).toBeLessThan(0.3);
+  expect(Math.abs(heldS - 15)).toBeLessThan(0.3);
 });
 
 test.each([7, 20])('a sensor that was frozen for %d s settles when it thaws, and is no fault', (seconds) => {

@@ -74,7 +74,8 @@ export class FfcMonitor {
       return 'idle';
     }
     this.busySinceNs ??= atNs;
-    this.stuck = ms(atNs - this.busySinceNs) > LONGEST_MS + this.rule.settleMs;
+    // Settling has its own time, which may be longer than any correction.
+    this.stuck ||= ms(atNs - this.busySinceNs) > LONGEST_MS + (this.closed ? 0 : this.rule.settleMs);
     return this.stuck ? 'idle' : state;
   }
 

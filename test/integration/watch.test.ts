@@ -191,7 +191,7 @@ describe('irst-edge watch', () => {
     expect(bare.state.err).toMatch(/^irst-edge: BROKER_/);
 
     const missing = start(['watch', '--url', url, '--ca', ca, '--cert', at('none.crt'), '--key', certKey]);
-    expect(await missing.closed).toBe(78);
+    expect(await missing.closed).toBe(69);
     expect(missing.state.err).toContain('--cert');
   });
 
