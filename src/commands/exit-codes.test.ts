@@ -18,7 +18,7 @@ test.each<[string[], number, string]>([
   [[...INPUT, '--mqtt', 'mqtt://h:0'], 64, 'USAGE: --mqtt: expected a URL'],
   [[...INPUT, '--device', 'X Y', '--mqtt', 'x'], 64, 'USAGE: --device: expected a name'],
   [['run', '--input', 'v4l2:video0'], 64, 'USAGE: --input: expected an absolute path'],
-  [['run', '--config', '/nowhere/none.yaml'], 69, 'CONFIG_NOT_FOUND: '],
+  [['run', '--config', '/nowhere/none.yaml'], 78, 'CONFIG_NOT_FOUND: '],
   [['bench', '--size', '10x10'], 64, 'USAGE: --size: expected '],
   [['bench', '--size', '10'], 64, 'commander.invalidArgument: '],
   [['watch', '--device', 'a b'], 64, 'USAGE: --device: '],
