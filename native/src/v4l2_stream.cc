@@ -356,18 +356,18 @@ void Stream::Publish(const Dequeued& frame) {
   const bool monotonic = (frame.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK) == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
   const bool plausible =
       frame.stamp_ns > frame.arrival_ns - kOldestStamp && frame.stamp_ns <= frame.arrival_ns + kFutureTolerance;
-  if (monotonic && plausible) {
-    meta.capture_ns = std::min(frame.stamp_ns, frame.arrival_ns);
-    delay_ns_ = frame.arrival_ns - meta.capture_ns;
+  // Who follows motion by these times cannot use a frame that was taken before the last one.
+  const int64_t stamp_ns = std::min(frame.stamp_ns, frame.arrival_ns);
+  const bool believed = monotonic && plausible && stamp_ns > last_capture_ns_;
+  if (believed) {
+    meta.capture_ns = stamp_ns;
+    delay_ns_ = frame.arrival_ns - stamp_ns;
   } else {
     // The bare arrival would be later than the next frame's true stamp.
-    meta.capture_ns = frame.arrival_ns - delay_ns_;
+    meta.capture_ns = std::max(frame.arrival_ns - delay_ns_, last_capture_ns_ + kLeastInterval);
     meta.clock = ClockKind::kArrival;
     meta.start_of_exposure = false;
   }
-  // Who follows motion by these times cannot use a frame that was taken before the last one.
-  const bool later = meta.capture_ns > last_capture_ns_;
-  if (!later) meta.capture_ns = last_capture_ns_ + kLeastInterval;
   last_capture_ns_ = meta.capture_ns;
   meta.ready_ns = Now();
   last_good_ns_ = meta.ready_ns;
@@ -378,7 +378,7 @@ void Stream::Publish(const Dequeued& frame) {
   }
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (monotonic && (!plausible || !later)) counters_.bad_timestamps++;
+    if (monotonic && !believed) counters_.bad_timestamps++;
     if (ready_slot_ >= 0) {
       counters_.stale++;
       dropped_since_taken_++;
