@@ -1,6 +1,7 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
+import { makeFolders } from '../util/folders.js';
 
 const FILE = 'announced.json';
 /** Most topics that are remembered. */
@@ -59,7 +60,7 @@ export class Announced {
     this.#work = this.#work.then(async () => {
       try {
         if (this.#topics.length === 0) return await rm(file, { force: true });
-        await mkdir(join(file, '..'), { recursive: true });
+        await makeFolders(dirname(file));
         const draft = `${file}.new`;
         await writeFile(draft, `${JSON.stringify(this.#topics)}\n`);
         await rename(draft, file);
