@@ -254,11 +254,19 @@ class CropSampler:
                 # 5 px holds nothing that can be seen.
                 s = float(np.clip(rng.uniform(5, 16) / sample.boxes[aimed, 2:].max(), 0.25, 1.0))
             # Clutter stays in the middle, where ``focus.report`` looks for it.
-            offset = rng.uniform(0.12, 0.88, 2) * size if aimed >= 0 else (size - 1) / 2 + rng.uniform(-1, 1, 2)
+            offset = self.maybe_to_border(rng.uniform(0.12, 0.88, 2) * size, size) if aimed >= 0 else (size - 1) / 2 + rng.uniform(-1, 1, 2)
             centre = (sample.points[aimed] if aimed >= 0 else np.array(clutter[1:])) + ((size - 1) / 2 - offset) / s
         else:
             centre = rng.uniform((0, 0), (w - 1, h - 1))
         return self.cut(which, index, s, centre, size)
+
+    def maybe_to_border(self, place: np.ndarray, size: int) -> np.ndarray:
+        """A place [2] in a square of ``size`` px; one in seven within 4 px of a border, where targets come into sight."""
+        rng = self.rng
+        if rng.random() < 1 / 7:
+            away = float(rng.uniform(0, 4))
+            place[rng.integers(2)] = away if rng.random() < 0.5 else size - 1 - away
+        return place
 
     def frame(self, which: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """A whole image of a pool, as ``crop`` gives it: mirrored where it is smaller than ``size``, cut where it is larger.
@@ -384,8 +392,7 @@ class CropSampler:
     def inject(self, z: np.ndarray, points: np.ndarray, sigmas: np.ndarray, chance: float, most: int = 3) -> tuple[np.ndarray, np.ndarray]:
         """Add one to ``most`` targets of exactly known centre, 1 to 15 px across; contrast is a multiple of the local deviation.
 
-        Small ones are pixel-integrated Gaussians; large ones may have a flat top. One in five has a neighbour 5 to 9 px away, one in
-        seven is within 4 px of a border, where targets come into sight.
+        Small ones are pixel-integrated Gaussians; large ones may have a flat top. One in five has a neighbour 5 to 9 px away.
         """
         rng = self.rng
         size = z.shape[0]
@@ -408,11 +415,7 @@ class CropSampler:
             sigmas.append(s)
 
         for _ in range(rng.integers(1, most + 1)):
-            x, y = rng.uniform(0, size - 1, 2)
-            if rng.random() < 1 / 7:
-                x = float(rng.uniform(0, 4))
-                x = x if rng.random() < 0.5 else size - 1 - x
-                x, y = (x, y) if rng.random() < 0.5 else (y, x)
+            x, y = self.maybe_to_border(rng.uniform(0, size - 1, 2), size)
             # Three in ten are little more than one pixel.
             smallest, largest = (0.2, 0.6) if rng.random() < 0.3 else (0.35, 3.5)
             s = float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))

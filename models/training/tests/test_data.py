@@ -42,6 +42,18 @@ class Labels(unittest.TestCase):
                 checked += 1
         self.assertGreater(checked, 60)
 
+    def test_some_targets_come_into_sight_at_a_border(self):
+        sample = scene([(100.0, 100.0)])
+        sampler = CropSampler([Pool("scene", [sample], 1.0)], 3)
+        for chance in (0.0, 1.0):
+            with mock.patch.object(sampler, "inject", lambda z, p, s, *_: CropSampler.inject(sampler, z, p[:0], s[:0], chance) if chance else (p, s)):
+                points = np.concatenate([sampler.crop(96)[2] for _ in range(400)])
+            near = np.minimum(points, 95 - points).min(1)
+            self.assertGreater(len(points), 200)
+            self.assertGreaterEqual(near.min(), -1.0)
+            share = float((near <= 4).mean())
+            self.assertTrue(0.07 < share < 0.4, share)
+
     def test_mirrored_copies_are_labelled_however_far_the_crop_reaches(self):
         sample = scene([(20.0, 31.0)], size=48)
         sampler = CropSampler([Pool("scene", [sample], 1.0)], 5)
