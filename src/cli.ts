@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { type CommandEntry, main } from './commands/shared.js';
+import { forbidPacketDebug } from './util/no-packet-debug.js';
 import { forbidTelemetry } from './util/no-telemetry.js';
 import { keepMemorySmall } from './util/small-memory.js';
 
@@ -26,4 +27,5 @@ const COMMANDS: readonly CommandEntry[] = [
 ];
 
 forbidTelemetry();
+forbidPacketDebug();
 await main(process.argv, COMMANDS);

@@ -63,7 +63,7 @@ const because = ({ errno, syscall }: Call): string =>
 
 export function notFound(path: string, call: Call = {}): CameraError {
   return new CameraError('CAMERA_NOT_FOUND', `there is no camera ${path}${because(call)}`, {
-    hint: 'check the cable; `v4l2-ctl --list-devices` and `ls /dev/v4l/by-id` show the cameras; it is waited for',
+    hint: 'check the cable; `v4l2-ctl --list-devices` and `ls /dev/v4l/by-id` show the cameras; `run` waits for it',
     exitCode: EXIT.noInput,
     ...call,
     path,

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import { badTlsFiles, connectionError, reasonCode, reasonText, refusedError } from '../alerts/broker-errors.js';
 import { type BrokerAddress, parseBrokerUrl } from '../alerts/broker-url.js';
+import { connectionSettings } from '../alerts/connection.js';
 import { passwordSource, readPem } from '../alerts/credentials.js';
 import { topics } from '../alerts/schema.js';
 import {
@@ -97,33 +98,31 @@ function rawLine(topic: string, payload: Buffer, message: WatchMessage | undefin
 }
 
 async function clientOptions(options: WatchOptions, address: BrokerAddress): Promise<IClientOptions> {
-  const { protocol, host, port, path, username, password } = address;
-  if (password !== undefined) {
+  if (address.password !== undefined) {
     throw usageError(
       'a password in --url can be read by others',
       'put it into a file and name that with --password-file',
     );
   }
-  const name = options.username ?? username;
-  if (options.passwordFile !== undefined && name === undefined)
+  const username = options.username ?? address.username;
+  if (options.passwordFile !== undefined && username === undefined)
     throw usageError('--password-file goes with --username');
   if ((options.cert === undefined) !== (options.key === undefined)) throw usageError('--cert and --key go together');
-  const secret = options.passwordFile === undefined ? undefined : passwordSource({ file: options.passwordFile })?.();
+  const pem = (file: string | undefined, option: string) =>
+    file === undefined ? Promise.resolve(undefined) : readPem(file, option);
   return {
-    protocol,
-    host,
-    port,
-    path,
+    ...connectionSettings(address, {
+      username,
+      password: options.passwordFile === undefined ? undefined : passwordSource({ file: options.passwordFile })?.(),
+      ca: await pem(options.ca, '--ca'),
+      cert: await pem(options.cert, '--cert'),
+      key: await pem(options.key, '--key'),
+    }),
     // MQTT 3.1.1, which every broker speaks, the embedded one too. The client id is made up: any number may watch.
     protocolVersion: 4,
     connectTimeout: CONNECT_MS,
     reconnectPeriod: 1_000,
     keepalive: 15,
-    ...(name !== undefined && { username: name }),
-    ...(secret !== undefined && { password: secret }),
-    ...(options.ca !== undefined && { ca: await readPem(options.ca, '--ca') }),
-    ...(options.cert !== undefined && { cert: await readPem(options.cert, '--cert') }),
-    ...(options.key !== undefined && { key: await readPem(options.key, '--key') }),
   };
 }
 

@@ -21,8 +21,8 @@ const IN_STREAM = 'pa55-of-the-camera';
 const WRONG = 'pa55-that-is-wrong';
 const SECRETS = [IN_FILE, IN_URL, IN_STREAM, WRONG, 'BEGIN PRIVATE'];
 
-/** Debian puts mosquitto's programs where a user's PATH does not look. */
-const ENV = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` };
+/** Debian puts mosquitto's programs where a user's PATH does not look. What the libraries log of themselves is searched too. */
+const ENV = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin`, DEBUG: 'mqtt*' };
 
 // The programs are started many times over.
 vi.setConfig({ testTimeout: 240_000 });
