@@ -19,6 +19,8 @@ function loads(path) {
   }
 }
 
+const changed = ({ mtimeMs, ctimeMs }) => Math.max(mtimeMs, ctimeMs);
+
 function isNewerThanSources(path) {
   if (!existsSync(at(path))) return false;
   const sources = [
@@ -27,7 +29,8 @@ function isNewerThanSources(path) {
     ...readdirSync(at('native/src')).map((name) => `native/src/${name}`),
   ];
   const built = statSync(at(path)).mtimeMs;
-  return sources.every((source) => statSync(at(source)).mtimeMs < built);
+  // Copied with their times (rsync -a), sources are as old as they were elsewhere: when they came here tells.
+  return sources.every((source) => changed(statSync(at(source))) < built);
 }
 
 const BUILT = 'native/build/Release/irst_edge.node';

@@ -29,6 +29,8 @@ constexpr int64_t kFutureTolerance = 10'000'000;
 constexpr int64_t kOldestStamp = 60 * kSecond;
 /// Least time between two frames: the precision of a driver's stamps.
 constexpr int64_t kLeastInterval = 1000;
+/// From exposure to arrival: what a camera may need at the most.
+constexpr int64_t kLongestDelay = kSecond;
 /// Some 270 years.
 constexpr int64_t kLatestSecond = int64_t{1} << 33;
 
@@ -356,15 +358,19 @@ void Stream::Publish(const Dequeued& frame) {
   const bool monotonic = (frame.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK) == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
   const bool plausible =
       frame.stamp_ns > frame.arrival_ns - kOldestStamp && frame.stamp_ns <= frame.arrival_ns + kFutureTolerance;
-  // Who follows motion by these times cannot use a frame that was taken before the last one.
   const int64_t stamp_ns = std::min(frame.stamp_ns, frame.arrival_ns);
-  const bool believed = monotonic && plausible && stamp_ns > last_capture_ns_;
+  // A clock that stands still or was set back gives way to the arrivals, for as long as it takes.
+  const bool believed =
+      monotonic && plausible && stamp_ns > last_stamp_ns_ && stamp_ns > last_capture_ns_ - kLongestDelay;
+  // Who follows motion by these times cannot use a frame that was taken before the last one.
+  const int64_t earliest_ns = last_capture_ns_ + kLeastInterval;
   if (believed) {
-    meta.capture_ns = stamp_ns;
+    last_stamp_ns_ = stamp_ns;
     delay_ns_ = frame.arrival_ns - stamp_ns;
+    meta.capture_ns = std::max(stamp_ns, earliest_ns);
   } else {
     // The bare arrival would be later than the next frame's true stamp.
-    meta.capture_ns = std::max(frame.arrival_ns - delay_ns_, last_capture_ns_ + kLeastInterval);
+    meta.capture_ns = std::max(frame.arrival_ns - delay_ns_, earliest_ns);
     meta.clock = ClockKind::kArrival;
     meta.start_of_exposure = false;
   }

@@ -166,6 +166,8 @@ class Stream {
   // Of the thread alone.
   int64_t last_good_ns_ = 0;
   int64_t last_capture_ns_ = 0;
+  /// The latest of the driver's stamps that was believed.
+  int64_t last_stamp_ns_ = 0;
   /// From the latest true stamp to the arrival of its frame; 0 before there was one.
   int64_t delay_ns_ = 0;
   bool stalled_ = false;

@@ -58,7 +58,7 @@ export class TargetFinder {
     }
     const { sequence } = frame;
     const captureMonotonicNs = sceneTimeNs(frame);
-    const shift = this.ego?.estimate(frame);
+    const shift = this.ego?.estimate(frame, Number(captureMonotonicNs) / 1e9);
     const sure = this.search?.update({ ...frame, captureMonotonicNs }).map((d) => ({ ...d, score: scoreAt(maps, d) }));
     const tracks = this.tracker.update({
       sequence,

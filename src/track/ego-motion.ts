@@ -85,10 +85,11 @@ const SPREAD_STEP = 8;
 /** Part of the motion that is assumed to go on, a frame, when it cannot be measured any more. */
 const FADE = 0.8;
 /**
- * After frames that could not be measured the scene is another one when so many that could be do not show the one before: longer than a
- * shutter is closed, whose picture fits itself well.
+ * After frames that could not be measured the scene is another one when so many that could be, over so many seconds, do not show the one
+ * before: longer than a shutter is closed, whose picture fits itself well.
  */
 const LOST_FRAMES = 30;
+const LOST_SECONDS = 3;
 /** They do not show it with less than this part of `minConfidence`; what is alike more than that is doubtful. */
 const UNLIKE = 0.5;
 /** So many doubtful ones end the question: the scene counts as the same. */
@@ -119,7 +120,7 @@ export class EgoMotion {
   /** The newest frame whose motion could be measured, ... */
   private known: Prepared | null = null;
   /** ... and since the first after it that could not be: the motion told, and how many frames did not show it, or hardly. */
-  private gap: { dx: number; dy: number; unlike: number; doubtful: number } | null = null;
+  private gap: { dx: number; dy: number; unlike: number; unlikeSince: number; doubtful: number } | null = null;
 
   constructor(options: Partial<EgoMotionOptions> = {}) {
     this.options = { ...EGO_MOTION_DEFAULTS, ...options };
@@ -137,8 +138,9 @@ export class EgoMotion {
   /**
    * The motion from the frame of the last call to this one. The first frame, and one of another size, has nothing to compare with: a
    * shift of 0, not reliable, `sigma` 0. The data of the frame is not kept.
+   * @param seconds capture time; only differences count
    */
-  estimate(picture: Picture): SceneShift {
+  estimate(picture: Picture, seconds: number): SceneShift {
     const now = prepare(picture);
     const { previous } = this;
     if (previous === null || previous.width !== now.width || previous.height !== now.height) {
@@ -148,7 +150,7 @@ export class EgoMotion {
     }
     this.previous = now;
     const shift = this.judge(this.compare(previous, now, this.lastX, this.lastY), now.factor);
-    return this.recognise(now, shift);
+    return this.recognise(now, shift, seconds);
   }
 
   /** The best fit of `from` to `to`, started from (x, y) besides: a guess of the motion, px of the frame. Px of the fine picture. */
@@ -169,10 +171,10 @@ export class EgoMotion {
   }
 
   /** Is this still the scene from before the frames that could not be measured? */
-  private recognise(now: Prepared, shift: SceneShift): SceneShift {
+  private recognise(now: Prepared, shift: SceneShift, seconds: number): SceneShift {
     const { known } = this;
     if (!shift.reliable) {
-      if (known !== null) this.gap ??= { dx: 0, dy: 0, unlike: 0, doubtful: 0 };
+      if (known !== null) this.gap ??= { dx: 0, dy: 0, unlike: 0, unlikeSince: 0, doubtful: 0 };
       return shift;
     }
     const { gap } = this;
@@ -187,11 +189,12 @@ export class EgoMotion {
       this.know(now);
       return { ...shift, missed: { dx: fit.dx * now.factor - gap.dx, dy: fit.dy * now.factor - gap.dy } };
     }
-    if ((fit?.agreement ?? 0) < UNLIKE * this.options.minConfidence) gap.unlike++;
-    else gap.doubtful++;
-    if (gap.unlike < LOST_FRAMES && gap.doubtful < DOUBTFUL_FRAMES) return shift;
+    if ((fit?.agreement ?? 0) >= UNLIKE * this.options.minConfidence) gap.doubtful++;
+    else if (gap.unlike++ === 0) gap.unlikeSince = seconds;
+    const lost = gap.unlike >= LOST_FRAMES && seconds - gap.unlikeSince >= LOST_SECONDS;
+    if (!lost && gap.doubtful < DOUBTFUL_FRAMES) return shift;
     this.know(now);
-    return gap.unlike < LOST_FRAMES ? shift : { ...shift, lost: true };
+    return lost ? { ...shift, lost } : shift;
   }
 
   private know(scene: Prepared): void {

@@ -20,8 +20,8 @@ function alive(pid: number): boolean {
   }
 }
 
-/** A process whose worker starts a program and tells its number, and which then does `ending`; gives that number. */
-async function run(ending: string): Promise<number> {
+/** A process whose worker starts a program and tells its number `pid`, and which then does `ending`; gives that number and what it says. */
+async function run(ending: string): Promise<{ pid: number; said: string }> {
   const worker = `
     const { parentPort } = require('node:worker_threads');
     import(${JSON.stringify(pathToFileURL(compiled.file).href)}).then(({ Child }) => {
@@ -35,16 +35,32 @@ async function run(ending: string): Promise<number> {
       process.stdout.write(String(pid), () => { ${ending} });
     });`;
   const ended = await promisify(execFile)(process.execPath, ['-e', main], { timeout: 20_000 }).catch((error) => error);
-  return Number(ended.stdout);
+  const [pid, said = ''] = (ended.stdout as string).split(' ');
+  return { pid: Number(pid), said };
 }
 
+/** While the process lives: its own end would take the program along. */
+const LIVES_ON = `worker.terminate().then(async () => {
+  const { readFileSync } = require('node:fs');
+  const alive = () => {
+    try {
+      return !/[)] Z /.test(readFileSync('/proc/' + pid + '/stat', 'latin1'));
+    } catch {
+      return false;
+    }
+  };
+  for (let i = 0; alive() && i < 100; i++) await new Promise((resolve) => setTimeout(resolve, 100));
+  process.stdout.write(alive() ? ' alive' : ' gone');
+})`;
+
 test.each([
-  ['whose main thread exits', 'process.exit()'],
-  ['that is killed', "process.kill(process.pid, 'SIGKILL')"],
-  ['that terminates its worker, and lives on', 'worker.terminate().then(() => setTimeout(() => {}, 200))'],
-])('a program does not outlive the process %s', async (_, ending) => {
-  const pid = await run(ending);
+  ['the process, whose main thread exits', 'process.exit()', ''],
+  ['the process, which is killed', "process.kill(process.pid, 'SIGKILL')", ''],
+  ['its worker, which is terminated in a process that lives on', LIVES_ON, 'gone'],
+])('a program does not outlive %s', async (_, ending, expected) => {
+  const { pid, said } = await run(ending);
   expect(pid).toBeGreaterThan(0);
+  expect(said).toBe(expected);
   await expect.poll(() => alive(pid), { timeout: 10_000 }).toBe(false);
 });
 

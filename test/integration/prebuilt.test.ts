@@ -72,13 +72,18 @@ describe('the install script', () => {
     const built = join(where, 'native/build/Release/irst_edge.node');
     mkdirSync(dirname(built), { recursive: true });
     cpSync(BUILT, built);
-    const [before, now, after] = [-60, 0, 60].map((s) => new Date(Date.now() + 1000 * s)) as [Date, Date, Date];
-    for (const path of [...sources, join(where, 'native/src')]) utimesSync(path, before, before);
+    const [now, after] = [60, 120].map((s) => new Date(Date.now() + 1000 * s)) as [Date, Date];
     utimesSync(built, now, now);
     expect(await asksForCompiler(where)).toEqual({ compile: false, said: '' });
     utimesSync(sources[2] as string, after, after);
     expect(await asksForCompiler(where)).toMatchObject({ compile: true });
-    utimesSync(sources[2] as string, before, before);
+    // Old, but it has just come.
+    const justNow = new Date(Date.now() - 1000);
+    utimesSync(built, justNow, justNow);
+    utimesSync(sources[2] as string, new Date(0), new Date(0));
+    expect(await asksForCompiler(where)).toMatchObject({ compile: true });
+    utimesSync(built, now, now);
+    expect(await asksForCompiler(where)).toMatchObject({ compile: false });
     writeFileSync(built, 'not a library');
     expect(await asksForCompiler(where)).toMatchObject({ compile: true });
   });

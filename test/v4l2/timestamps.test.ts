@@ -56,12 +56,16 @@ test.each([
   expect(it.camera.counters().badTimestamps).toBe(1);
 });
 
-test('a bad stamp before the first good one', async () => {
+test('a bad stamp before the first good one, and a delay longer than the interval: the true stamps are believed soon', async () => {
   it = FakeCamera.start();
-  const first = await it.frame({ monotonicNs: 0n });
-  const second = await it.frame({ monotonicNs: now() - 500_000_000n });
-  expect(second.captureNs > first.captureNs && second.captureNs <= second.readyNs).toBe(true);
-  expect(it.camera.counters().badTimestamps).toBe(2);
+  const stamps = [0n, ...Array.from({ length: 12 }, (_, i) => now() - 500_000_000n + BigInt(i) * 20_000_000n)];
+  const frames: Awaited<ReturnType<FakeCamera['frame']>>[] = [];
+  for (const monotonicNs of stamps) frames.push(await it.frame({ monotonicNs }));
+  for (let i = 1; i < frames.length; i++) {
+    expect(frames[i]!.captureNs > frames[i - 1]!.captureNs).toBe(true);
+    expect(frames[i]!.clock).toBe('driver');
+  }
+  expect(it.camera.counters().badTimestamps).toBe(1);
 });
 
 test('a clock of the driver that stands still, or is set back, gives way to the arrivals', async () => {
@@ -76,7 +80,7 @@ test('a clock of the driver that stands still, or is set back, gives way to the 
     expect(clock).toBe('arrival');
     expect(captureNs > frames[i - 1]!.captureNs).toBe(true);
     // The delay of the one stamp that was believed.
-    expect(Math.abs(Number(readyNs - captureNs - (first.readyNs - first.captureNs))) / 1e6).toBeLessThan(15);
+    expect(Math.abs(Number(readyNs - captureNs - (first.readyNs - first.captureNs))) / 1e6).toBeLessThan(100);
   }
   expect(it.camera.counters().badTimestamps).toBe(6);
 });
