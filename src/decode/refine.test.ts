@@ -244,8 +244,18 @@ describe('declined', () => {
     const found = alone(corner, 0.5, 0.6, 1);
     expect(Math.hypot(found.x - 0.3, found.y - 0.4)).toBeLessThan(0.03);
     const outside = draw({ spots: [{ x: -1, y: 20, sigma: 1, contrast: 4000 }], noise: 10, random: seeded(10) });
-    expect(alone(outside, -0.3, 20, 1).outcome).not.toBe('ok');
     expect(alone(outside, -0.7, 20, 1).outcome).toBe('border');
+  });
+
+  test.each([8, 20])('of targets outside the frame, SNR %d, hardly one is placed in it', (snr) => {
+    let placed = 0;
+    for (let k = 0; k < 200; k++) {
+      const random = seeded(500 + k);
+      const spot = { x: -0.5 - random(), y: 20, sigma: 1, contrast: 40 * snr };
+      const frame = draw({ spots: [spot], noise: 40, random });
+      if (alone(frame, 0.2 * (random() - 0.5), 20, 1).outcome === 'ok') placed++;
+    }
+    expect(placed).toBeLessThan(200 * 0.1);
   });
 
   test('a declined detection stays as it was, a refined one keeps score and snr', () => {

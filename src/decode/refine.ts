@@ -255,6 +255,9 @@ export function refine(
   out.y = params[Y]!;
   out.sigmaX = Math.hypot(Math.sqrt(varianceX), SIGMA_FLOOR);
   out.sigmaY = Math.hypot(Math.sqrt(varianceY), SIGMA_FLOOR);
+  // Of targets whose centre is outside only those would pass that noise moves inside.
+  if (!isInside(frame, out.x - out.sigmaX, out.y - out.sigmaY)) return fail(out, 'border');
+  if (!isInside(frame, out.x + out.sigmaX, out.y + out.sigmaY)) return fail(out, 'border');
   out.extent = sigma;
   out.snr = snr;
   out.outcome = 'ok';
