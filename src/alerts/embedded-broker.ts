@@ -72,7 +72,7 @@ export class EmbeddedBroker {
     return this.#info;
   }
 
-  /** Clients closed because they went over a limit. */
+  /** Clients closed, and subscriptions refused, because they went over a limit. */
   get refused(): number {
     return this.#refused;
   }
@@ -155,8 +155,8 @@ export class EmbeddedBroker {
     });
   }
 
-  /** Counts a client that is closed, and says so now and then. Returns what to give to aedes, which then closes it. */
-  #refuse(why: string): Error {
+  /** Counts what is refused, and says so now and then. Returns what to give to aedes, which then closes the client. */
+  #refuse(why: string, what = 'a client was closed'): Error {
     this.#refused += 1;
     const now = performance.now();
     if (now - this.#refusedAt >= REFUSED_EVERY_MS) {
@@ -166,7 +166,7 @@ export class EmbeddedBroker {
       this.#options.onProblem?.(
         new EdgeError(
           'EMBEDDED_BROKER_CLIENT',
-          `embedded broker: a client was closed: ${why}${before > 0 ? `; ${before} others before` : ''}`,
+          `embedded broker: ${what}: ${why}${before > 0 ? `; ${before} more before` : ''}`,
           { hint: 'Where clients need more, use a broker of its own (mqtt.url).', exitCode: EXIT.unavailable },
         ),
       );
@@ -205,8 +205,18 @@ export class EmbeddedBroker {
         const filters = this.#filters.get(client) ?? new FilterAllowance(FILTER_LIMITS);
         this.#filters.set(client, filters);
         const why = filters.take(subscription.topic);
-        return why === undefined ? done(null, subscription) : done(this.#refuse(why));
+        if (why === undefined) return done(null, subscription);
+        // SUBACK 128, and no retained message is looked at: it may ask again later, and keeps what it has.
+        this.#refuse(why, 'a subscription was refused');
+        return done(null, null);
       },
+    });
+    const told = new WeakSet<Client>();
+    aedes.on('clientError', (client, error) => {
+      // Once for each message that was in the pipe.
+      if (!error.message.startsWith('maxInflightInbound') || told.has(client)) return;
+      told.add(client);
+      this.#refuse('too many messages of QoS 2 half sent');
     });
     aedes.on('unsubscribe', (filters, client) => this.#filters.get(client)?.release(filters));
     return aedes;
@@ -250,7 +260,10 @@ function listenError(error: unknown, host: string, port: number): unknown {
       return new EdgeError('BAD_LISTEN_ADDRESS', `embedded broker: cannot listen on ${host}: ${errno(error)}`, {
         ...options,
         hint: 'Set embeddedBroker.host to 127.0.0.1, or to 0.0.0.0 for all interfaces; a link-local address needs its interface (fe80::1%eth0).',
-        exitCode: EXIT.config,
+        // A link-local address without its interface, or of a family that the machine does not speak; anything else may pass.
+        ...((errno(error) === 'EINVAL' && !host.includes('%')) || errno(error) === 'EAFNOSUPPORT'
+          ? { exitCode: EXIT.config }
+          : {}),
       });
   }
 }

@@ -99,6 +99,11 @@ export interface MqttPublisherOptions {
    * as commands.
    */
   maxIncomingBytes?: number;
+  /**
+   * After that nothing is subscribed to for so long, ms: a retained message of that size on the topic of a command would end every
+   * connection. Default 600 000.
+   */
+  subscriptionsPauseMs?: number;
   /** Send a topic's name once a connection, then a number (MQTT 5): for narrow links. Default false. */
   topicAliases?: boolean;
   /** Longest that `stop()` tries to deliver what waits, ms. Default 1 000. */
@@ -186,6 +191,8 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   #client: MqttClient | undefined;
   #connections = 0;
   #failures = 0;
+  /** While it runs nothing is subscribed to. */
+  #pauseTimer: NodeJS.Timeout | undefined;
   #lastError: EdgeError | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #stableTimer: NodeJS.Timeout | undefined;
@@ -244,6 +251,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       drainPerSecond: 2_000,
       availability: options.events !== undefined,
       maxIncomingBytes: 64 * 1024,
+      subscriptionsPauseMs: 600_000,
       topicAliases: false,
       stopTimeoutMs: 1_000,
       problemIntervalMs: 30_000,
@@ -427,6 +435,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     this.#outbox.clear('shutdown');
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#drainTimer);
+    clearTimeout(this.#pauseTimer);
     this.#forgetRefusals();
     this.#setState('stopped');
   }
@@ -516,8 +525,18 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     const sizes = new PacketSizes(() => limit);
     client.stream.on('data', (chunk: Uint8Array) => {
       const over = client === this.#client ? sizes.take(chunk) : undefined;
-      if (over !== undefined) this.#lost(client, incomingTooLargeError(this.broker, over.bytes, limit));
+      if (over === undefined) return;
+      this.#pauseSubscriptions();
+      this.#lost(client, incomingTooLargeError(this.broker, over.bytes, limit));
     });
+  }
+
+  #pauseSubscriptions(): void {
+    clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = setTimeout(() => {
+      this.#pauseTimer = undefined;
+      if (this.#client !== undefined && this.#state === 'connected') this.#subscribe(this.#client);
+    }, this.#options.subscriptionsPauseMs).unref();
   }
 
   #clientOptions(): IClientOptions {
@@ -650,7 +669,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
 
   #subscribe(client: MqttClient): void {
     const { subscriptions, protocolVersion } = this.#options;
-    if (subscriptions === undefined || subscriptions.filters.length === 0) return;
+    if (subscriptions === undefined || subscriptions.filters.length === 0 || this.#pauseTimer !== undefined) return;
     // MQTT 5: nothing that we published ourselves, nothing retained (an order left lying is not given anew).
     const options = protocolVersion === 5 ? { qos: 1 as const, nl: true, rap: true, rh: 2 } : { qos: 1 as const };
     client.subscribe([...subscriptions.filters], options, (error, grants, packet) => {
@@ -964,7 +983,7 @@ function oversizedError(bytes: number, limit: number): EdgeError {
 function incomingTooLargeError(broker: string, bytes: number, limit: number): EdgeError {
   return new EdgeError(
     'BROKER_LOST',
-    `broker ${broker} began a packet of ${bytes} bytes, over the limit of ${limit} bytes; the connection is given up`,
+    `broker ${broker} began a packet of ${bytes} bytes, over the limit of ${limit} bytes; the connection is given up, and commands are left alone for some minutes`,
     {
       hint: 'Somebody publishes large messages on the command topics (.../set), perhaps a retained one: look there.',
       exitCode: EXIT.unavailable,

@@ -20,8 +20,8 @@ export function createLogger(config: LogConfig, stream?: DestinationStream, jour
   return pino({ level: config.level, base: null }, journal && !pretty ? new PriorityStream(target) : target);
 }
 
-/** Most that waits while nothing can be written, bytes. */
-const MAX_WAITING = 64 * 1024;
+/** Most that waits while nothing can be written, and longest line, bytes: what goes beyond is lost. */
+const MAX_WAITING = 1024 * 1024;
 
 function standardError(): DestinationStream {
   const target = pino.destination({ fd: 2, sync: true, maxLength: MAX_WAITING });

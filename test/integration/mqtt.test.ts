@@ -573,6 +573,33 @@ describe('with a real mosquitto', () => {
     expect(p.state).toBe('connected');
   });
 
+  it('a retained message of 2 MiB on a command of MQTT 3.1.1 stops commands for a while, not the alerts', async () => {
+    const mosquitto = await broker();
+    const topic = 'irst/edge-1/north/profile/set';
+    const args = ['-h', '127.0.0.1', '-p', String(mosquitto.port), '-t', topic, '-r', '-q', '1'];
+    await run('sh', ['-c', `head -c 2097152 /dev/zero | tr '\\0' x | mosquitto_pub ${args.join(' ')} -s`]);
+    const got: number[] = [];
+    const p = publisher(mosquitto.url, {
+      protocolVersion: 4,
+      subscriptionsPauseMs: 2_000,
+      subscriptions: { filters: ['irst/edge-1/+/+/set'], onMessage: (_, payload) => got.push(payload.length) },
+    });
+    let losses = 0;
+    p.on('disconnected', () => {
+      losses += 1;
+    });
+    p.start();
+    await until('the first loss', () => losses === 1);
+    publish(p, 0, 20);
+    await delivered(p, 20);
+    expect(losses).toBe(1);
+    await run('mosquitto_pub', [...args, '-n']);
+    await once(p, 'subscribed');
+    await run('mosquitto_pub', [...args.filter((a) => a !== '-r'), '-m', 'day']);
+    await until('the command', () => got.includes(3));
+    expect(losses).toBe(1);
+  });
+
   it('never has more under way than the broker allows', async () => {
     const mosquitto = await broker({ config: ['max_inflight_messages 3'] });
     const p = publisher(mosquitto.url, { maxInFlight: 20 });
@@ -772,16 +799,28 @@ describe('the embedded broker', () => {
     generate({ cmd: 'subscribe', messageId: 1, subscriptions: filters.map((topic) => ({ topic, qos: 0 })) });
 
   it.each([
-    ['one packet of 10 000 filters', [subscribe(range(0, 10_000).map((i) => `x/${i}/none`))], /a packet of \d+ bytes/],
-    ['one packet of 3 000 filters', [subscribe(range(0, 3_000).map((i) => `x/${i}/none`))], /subscriptions/],
-    ['the same filter 10 000 times', range(0, 10_000).map(() => subscribe(['x/none'])), /16 subscriptions a second/],
-    ['a long filter', [subscribe(['x'.repeat(2_000)])], /a filter over 1024 bytes/],
     [
-      'a packet that begins with 100 MiB',
-      [Buffer.from([0x30, 0x80, 0x80, 0x80, 0x32])],
-      /a packet of 1048576\d\d bytes/,
+      'a packet of 10 000 filters: closes it',
+      [subscribe(range(0, 10_000).map((i) => `x/${i}/none`))],
+      /closed: a packet of \d+ bytes/,
     ],
-  ])('closes a client with %s before it holds up the process', async (_, packets, why) => {
+    [
+      'a packet of 3 000 filters: refuses most',
+      [subscribe(range(0, 3_000).map((i) => `x/${i}/none`))],
+      /subscription was refused: more than/,
+    ],
+    [
+      'the same filter 10 000 times: refuses most',
+      range(0, 10_000).map(() => subscribe(['x/none'])),
+      /refused: more than 16 subscriptions a second/,
+    ],
+    ['a long filter: refuses it', [subscribe(['x'.repeat(2_000)])], /refused: a filter over 1024 bytes/],
+    [
+      'a packet that begins with 100 MiB: closes it',
+      [Buffer.from([0x30, 0x80, 0x80, 0x80, 0x32])],
+      /closed: a packet of 1048576\d\d bytes/,
+    ],
+  ])('a client with %s, before it holds up the process', async (what, packets, why) => {
     const problems: EdgeError[] = [];
     const { b, info } = await embedded({ onProblem: (error) => problems.push(error) });
     const publisher = await raw(info.port);
@@ -802,19 +841,28 @@ describe('the embedded broker', () => {
     }, 5);
     cleanup.push(() => clearInterval(timer));
     greedy.socket.write(Buffer.concat(packets));
-    await until('the end of the connection', () => greedy.socket.destroyed);
-    await greedy.closed;
+    if (what.endsWith('closes it')) {
+      await until('the end of the connection', () => greedy.socket.destroyed);
+      await greedy.closed;
+      expect(b.refused).toBe(1);
+    } else {
+      // SUBACKs: four bytes and a code for each filter.
+      const asked = packets.length === 1 ? (what.includes('3 000') ? 3_000 + 5 : 5) : packets.length * 5;
+      await until('all answers', () => greedy.answers() >= 4 + asked);
+      expect(b.refused).toBeGreaterThan(0);
+      expect(greedy.socket.destroyed).toBe(false);
+    }
     // Some seconds where every filter is held against every retained message.
     expect(longest).toBeLessThan(1_500);
-    expect(b.refused).toBe(1);
     expect(problems).toMatchObject([{ code: 'EMBEDDED_BROKER_CLIENT', message: expect.stringMatching(why) }]);
     // The others go on.
     const sub = await subscriber(info.port, 'x/7/+');
     await sub.until((m) => m.length === 1);
   });
 
-  it('closes a client that leaves too many messages of QoS 2 half sent', async () => {
-    const { info } = await embedded();
+  it('closes a client that leaves too many messages of QoS 2 half sent, and says so', async () => {
+    const problems: EdgeError[] = [];
+    const { b, info } = await embedded({ onProblem: (error) => problems.push(error) });
     const sub = await subscriber(info.port, 'x/#', ['-q', '1']);
     const client = await raw(info.port);
     for (const messageId of range(1, 40)) {
@@ -823,5 +871,7 @@ describe('the embedded broker', () => {
     }
     await client.closed;
     expect(sub.messages.length).toBeLessThanOrEqual(20);
+    expect(b.refused).toBe(1);
+    expect(problems).toMatchObject([{ message: expect.stringContaining('QoS 2 half sent') }]);
   });
 });
