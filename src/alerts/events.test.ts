@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { confirmedTrack } from '../../test/fakes/detections.js';
 import { Tracker } from '../track/tracker.js';
 import type { EndedTrack, Track, TrackEndReason, TrackUpdate } from '../types/track.js';
 import {
@@ -34,32 +35,16 @@ function frame(n: number, change: Partial<EventFrame> = {}): EventFrame {
 
 function track(n: number, change: Partial<Track> = {}): Track {
   const moment = (k: number) => ({ sequence: k, monotonicNs: frame(k).captureMonotonicNs });
-  return {
-    id: 1,
-    state: 'confirmed',
-    x: 100,
-    y: 50,
+  const found = { x: 100, y: 50, sigmaX: 0.1, sigmaY: 0.2, score: 0.8, snr: 6, extent: 0.9 };
+  return confirmedTrack(1, found, moment(n), {
     vx: 10,
     vy: -5,
-    sigmaX: 0.1,
-    sigmaY: 0.2,
-    covarianceXY: 0,
-    sigmaVx: 1,
     sigmaVy: 2,
-    score: 0.8,
     topScore: 0.9,
-    snr: 6,
-    extent: 0.9,
     detection: null,
-    hits: 3,
-    misses: 0,
     firstSeen: moment(Math.max(0, n - 2)),
-    confirmedAt: moment(n),
-    lastSeen: moment(n),
-    stationary: false,
-    sensorFixed: false,
     ...change,
-  };
+  });
 }
 
 const ended = (t: Track, endReason: TrackEndReason): EndedTrack => ({ ...t, state: 'lost', endReason });

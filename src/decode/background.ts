@@ -21,6 +21,11 @@ export interface FrameView {
   readonly height: number;
 }
 
+/** Whether a pixel of the frame is at this place. */
+export function isInside({ width, height }: FrameView, x: number, y: number): boolean {
+  return x >= -0.5 && y >= -0.5 && x <= width - 0.5 && y <= height - 0.5;
+}
+
 // Scratch of the one measurement under way.
 const ring = new Float64Array(MAX_RING_CELLS);
 const deviations = new Float64Array(MAX_RING_CELLS);

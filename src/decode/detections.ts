@@ -1,6 +1,6 @@
 import { type Detection, HEAT_STRIDE, type Peak } from '../types/detection.js';
 import { EdgeError } from '../types/errors.js';
-import { type FrameView, measureSnr } from './background.js';
+import { type FrameView, isInside, measureSnr } from './background.js';
 
 export interface DetectionOptions {
   /** Constant error of the model's positions, px, subtracted from them (the model card states it). Default 0. */
@@ -37,7 +37,7 @@ export function toDetections(peaks: readonly Peak[], frame: FrameView, options: 
   for (const peak of peaks) {
     const x = HEAT_STRIDE * (peak.u + 0.5) - 0.5 - biasX;
     const y = HEAT_STRIDE * (peak.v + 0.5) - 0.5 - biasY;
-    if (!(x >= -0.5 && x <= width - 0.5 && y >= -0.5 && y <= height - 0.5)) continue;
+    if (!isInside(frame, x, y)) continue;
     const spread = HEAT_STRIDE * peak.width;
     const extent = Math.max(MIN_EXTENT, Math.sqrt(Math.max(0, spread * spread - LABEL_BLUR * LABEL_BLUR)));
     const snr = measureSnr(frame, x, y, extent);

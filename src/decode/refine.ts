@@ -1,5 +1,5 @@
 import type { Detection } from '../types/detection.js';
-import { type FrameView, QUANTISATION_NOISE } from './background.js';
+import { type FrameView, isInside, QUANTISATION_NOISE } from './background.js';
 
 /**
  * Image-domain refinement: the heat map says where a target is to a fraction of a pixel, the pixels themselves say it to the
@@ -49,6 +49,7 @@ const WINDOW_SIGMAS = 3;
 const MIN_RADIUS = 4;
 const MAX_RADIUS = 12;
 const MAX_SIDE = 2 * MAX_RADIUS + 1;
+
 const MIN_SIGMA = 0.35;
 const MAX_SIGMA = 8;
 /**
@@ -225,7 +226,6 @@ export function refine(
 
   const maxShift = options.maxShift ?? 1.2;
   if (!(Math.abs(params[X]! - x) <= maxShift && Math.abs(params[Y]! - y) <= maxShift)) return fail(out, 'shift');
-  if (!isInside(frame, params[X]!, params[Y]!)) return fail(out, 'border');
   if (!(Math.abs(params[LN_SIGMA]! - lnStart) <= MAX_SIGMA_CHANGE)) return fail(out, 'shape');
 
   const noise = noiseVariance(residual);
@@ -291,11 +291,6 @@ export function refineDetections(detections: Detection[], frame: RefineFrame, op
     count++;
   }
   return count;
-}
-
-/** Whether a pixel of the frame is at this place. */
-function isInside({ width, height }: FrameView, x: number, y: number): boolean {
-  return x >= -0.5 && y >= -0.5 && x <= width - 0.5 && y <= height - 0.5;
 }
 
 function fail(out: Refined, outcome: RefineOutcome): false {

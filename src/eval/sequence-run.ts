@@ -3,6 +3,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { createSource } from '../capture/create-source.js';
 import type { SyntheticOptions } from '../capture/options.js';
+import { recordedNs } from '../capture/pacing.js';
 import { SyntheticSource } from '../capture/synthetic.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { TrackerJob } from '../pipeline/messages.js';
@@ -73,7 +74,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {
           // The recording's time, not that of this run: speeds are in px a second.
           const seconds = frame.sequence / fps;
-          const timed = { ...frame, recordedNs: BigInt(Math.round(seconds * 1e9)) };
+          const timed = { ...frame, recordedNs: recordedNs(frame.sequence, fps) };
           const { detections, tracks, timings } = await finder.find(timed, threshold);
           times.push(timings.track);
           scorer.add({ seconds, truth: sequence.truth(frame.sequence), tracks: reported(tracks), detections });

@@ -1,37 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import { detection, dice, frameTime } from '../../test/fakes/detections.js';
+import { confirmedTrack, detection, dice, frameTime } from '../../test/fakes/detections.js';
 import { Tracker } from '../track/tracker.js';
 import type { Track } from '../types/track.js';
 import { reported, type SequenceFrame, SequenceScorer, scoreSequences } from './sequence.js';
 
 function track(id: number, x: number, y: number, over: Partial<Track> = {}): Track {
-  const moment = { sequence: 0, monotonicNs: 0n };
-  return {
+  const found = detection(x, y);
+  return confirmedTrack(
     id,
-    state: 'confirmed',
-    x,
-    y,
-    vx: 0,
-    vy: 0,
-    sigmaX: 0.1,
-    sigmaY: 0.1,
-    covarianceXY: 0,
-    sigmaVx: 1,
-    sigmaVy: 1,
-    score: 0.9,
-    topScore: 0.9,
-    snr: 5,
-    extent: 0.8,
-    detection: detection(x, y),
-    hits: 3,
-    misses: 0,
-    firstSeen: moment,
-    confirmedAt: moment,
-    lastSeen: moment,
-    stationary: false,
-    sensorFixed: false,
-    ...over,
-  };
+    found,
+    { sequence: 0, monotonicNs: 0n },
+    { sigmaX: 0.1, sigmaY: 0.1, score: 0.9, topScore: 0.9, ...over },
+  );
 }
 const score = (frames: Omit<SequenceFrame, 'seconds'>[], fps = 10) => {
   const scorer = new SequenceScorer(5);

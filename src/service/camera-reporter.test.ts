@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
+import { confirmedTrack } from '../../test/fakes/detections.js';
 import { eventIds } from '../alerts/events.js';
 import type { OutboxRecord } from '../alerts/outbox-record.js';
 import { Outputs } from '../alerts/outputs.js';
@@ -6,7 +7,6 @@ import type { MqttPublisher } from '../alerts/publisher.js';
 import { type DetectionsMessage, type EventMessage, topics } from '../alerts/schema.js';
 import { configSchema, type EdgeConfigInput } from '../config/schema.js';
 import type { FrameResult } from '../pipeline/messages.js';
-import type { Track } from '../types/track.js';
 import { CameraReporter } from './camera-reporter.js';
 import { CameraSupervisor } from './supervisor.js';
 
@@ -68,25 +68,7 @@ function reporter(input: Partial<EdgeConfigInput> = {}, synchronised = true) {
 function frame(sequence: number, x: number, y: number): FrameResult {
   const moment = { sequence, monotonicNs: BigInt(sequence + 1) * 2_000_000_000n };
   const found = { x, y, sigmaX: 0.1, sigmaY: 0.1, score: 0.8, snr: 8, extent: 0.8 };
-  const track: Track = {
-    ...found,
-    id: 1,
-    state: 'confirmed',
-    vx: 1,
-    vy: 0,
-    covarianceXY: 0,
-    sigmaVx: 1,
-    sigmaVy: 1,
-    topScore: 0.8,
-    detection: found,
-    hits: 3,
-    misses: 0,
-    firstSeen: moment,
-    confirmedAt: moment,
-    lastSeen: moment,
-    stationary: false,
-    sensorFixed: false,
-  };
+  const track = confirmedTrack(1, found, moment, { vx: 1 });
   return {
     type: 'frame',
     sequence,

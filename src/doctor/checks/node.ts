@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { oneLine } from '../../detect/backend.js';
 import { loadNative, type NativeAddon } from '../../native.js';
 import { VERSION } from '../../version.js';
 import { error, type Finding, fromError, ok } from '../finding.js';
@@ -91,13 +92,11 @@ function checkStoreLibrary(load: () => unknown): Finding {
     return error(
       'store',
       'STORE_LIBRARY_BROKEN',
-      `the event store's library (lmdb) does not load: ${firstLine(cause)}: events are lost at a restart`,
+      `the event store's library (lmdb) does not load: ${oneLine((cause as Error).message)}: events are lost at a restart`,
       'in a checkout: npm rebuild lmdb --build-from-source (needs a compiler); the .deb brings its own',
     );
   }
 }
-
-const firstLine = (cause: unknown): string => String((cause as Error).message ?? cause).split('\n', 1)[0] as string;
 
 function checkAddon(load: () => Pick<NativeAddon, 'version'>): Finding {
   let version: string;
