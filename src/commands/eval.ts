@@ -3,6 +3,7 @@ import { activationRange } from '../eval/activation-range.js';
 import { readDataset } from '../eval/dataset.js';
 import { evaluate } from '../eval/evaluate.js';
 import { comparePrecisions } from '../eval/precision.js';
+import type { Score } from '../eval/score.js';
 import {
   readSequences,
   runSequences,
@@ -128,10 +129,16 @@ async function run(options: EvalOptions, command: Command): Promise<void> {
       `precision ${percent(result.precision)}, recall ${percent(result.recall)}`,
       `F1 ${percent(result.f1)} (95 % interval ${percent(low)} to ${percent(high)}); hits below 3 px: ${percent(result.strict.f1)}`,
       `false alarms ${result.falseAlarmsPerImage.toFixed(3)} an image, ${result.falseAlarmsPerMpx.toFixed(2)} a megapixel`,
-      `rms position error of hits ${result.rmsPositionError === null ? '-' : `${result.rmsPositionError.toFixed(2)} px`}`,
+      `position error of hits: ${positionError(result)}`,
       `${result.fps.toFixed(1)} images/s; ${result.model.name} ${result.model.precision} on ${result.provider}`,
     ].join('\n'),
   );
+}
+
+function positionError({ rmsPositionError, meanPositionError }: Score): string {
+  if (rmsPositionError === null || meanPositionError === null) return '-';
+  const { x, y } = meanPositionError;
+  return `rms ${rmsPositionError.toFixed(2)} px; mean ${x.toFixed(2)} px to the right, ${y.toFixed(2)} px down`;
 }
 
 const detectorOptions = (options: EvalOptions) => ({

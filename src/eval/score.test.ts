@@ -52,8 +52,19 @@ test('totals of a set', () => {
     falseAlarmsPerImage: 0.5,
     falseAlarmsPerMpx: 0.5,
     rmsPositionError: 1,
+    meanPositionError: { x: 1, y: 0 },
   });
   expect(total([]).f1).toBe(0);
+  expect(total([]).meanPositionError).toBeNull();
+});
+
+test('the mean error is detection less truth, over all hits', () => {
+  const at = (x: number, y: number) => ({ x, y });
+  const scores = [
+    scoreImage('a', [at(10.5, 20), at(31, 39)], [at(10, 20), at(30, 40)], 5, 1),
+    scoreImage('b', [at(4.5, 5), at(90, 90)], [at(6, 5)], 5, 1),
+  ];
+  expect(total(scores).meanPositionError).toEqual({ x: 0, y: -1 / 3 });
 });
 
 test('the bootstrap interval holds the value, is repeatable and is empty-proof', () => {
@@ -63,6 +74,8 @@ test('the bootstrap interval holds the value, is repeatable and is empty-proof',
     fp: i % 5 === 0 ? 1 : 0,
     fn: 0,
     squared: 0,
+    offX: 0,
+    offY: 0,
     pixels: 1,
   }));
   const [low, high] = bootstrapF1(images);

@@ -8,6 +8,9 @@ export interface ImageScore {
   fn: number;
   /** Squared distances of the hits, px^2. */
   squared: number;
+  /** Sum of what the hits are off, detection less truth, px. */
+  offX: number;
+  offY: number;
   pixels: number;
 }
 
@@ -24,6 +27,8 @@ export interface Score {
   falseAlarmsPerMpx: number;
   /** Root mean square distance of the hits, px; null without a hit. */
   rmsPositionError: number | null;
+  /** Mean of detection less truth over the hits, px; null without a hit. The same on every set: the detector's; on one: its labels'. */
+  meanPositionError: Point | null;
 }
 
 export function scoreImage(
@@ -40,6 +45,8 @@ export function scoreImage(
     fp: found.length - hits.length,
     fn: truth.length - hits.length,
     squared: hits.reduce((sum, h) => sum + h.distance ** 2, 0),
+    offX: hits.reduce((sum, h) => sum + found[h.found]!.x - truth[h.truth]!.x, 0),
+    offY: hits.reduce((sum, h) => sum + found[h.found]!.y - truth[h.truth]!.y, 0),
     pixels,
   };
 }
@@ -50,12 +57,16 @@ export function total(images: readonly ImageScore[]): Score {
   let fp = 0;
   let fn = 0;
   let squared = 0;
+  let offX = 0;
+  let offY = 0;
   let pixels = 0;
   for (const s of images) {
     tp += s.tp;
     fp += s.fp;
     fn += s.fn;
     squared += s.squared;
+    offX += s.offX;
+    offY += s.offY;
     pixels += s.pixels;
   }
   const share = (a: number, b: number) => (b === 0 ? 0 : a / b);
@@ -71,6 +82,7 @@ export function total(images: readonly ImageScore[]): Score {
     falseAlarmsPerImage: share(fp, images.length),
     falseAlarmsPerMpx: share(fp, pixels / 1e6),
     rmsPositionError: tp === 0 ? null : Math.sqrt(squared / tp),
+    meanPositionError: tp === 0 ? null : { x: offX / tp, y: offY / tp },
   };
 }
 
