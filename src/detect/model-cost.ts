@@ -27,6 +27,8 @@ const FUSED = new Set([
   'Div',
   'Clip',
   'Cast',
+  'Sqrt',
+  'Reciprocal',
   'HardSwish',
   'HardSigmoid',
   'Concat',
@@ -109,6 +111,8 @@ function outputShapes(node: GraphNode, graph: Graph, shapes: ReadonlyMap<string,
     case 'Sigmoid':
     case 'Clip':
     case 'Cast':
+    case 'Sqrt':
+    case 'Reciprocal':
     case 'Softmax':
     case 'HardSwish':
     case 'HardSigmoid':

@@ -46,7 +46,8 @@ def run_arguments(args: argparse.Namespace, name: str, seed: int) -> argparse.Na
 
 def budget(args: argparse.Namespace) -> dict:
     """What runs of one table must share."""
-    return {k: getattr(args, k) for k in ("hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr", "focus", "distorted", "bf16")}
+    shared = "hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr", "focus", "distorted", "bf16", "whole"
+    return {**{k: getattr(args, k) for k in shared}, "init": str(args.init) if args.init else None}
 
 
 def ablate(args: argparse.Namespace, pools=None) -> list[dict]:

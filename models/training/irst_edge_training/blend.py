@@ -37,6 +37,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     if not 0 <= args.share <= 1:
         raise SystemExit("blend: --share is 0 to 1")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     (_, first), (model, second) = (load_checkpoint(path) for path in args.checkpoints)
     if first["seed"] != second["seed"]:
         # The seed splits the lists: one of the two was trained on what is held out for the other.

@@ -112,7 +112,9 @@ def load_images(folder: Path, names: list[str]) -> list[Sample]:
             raise FileNotFoundError(f"{folder / 'images' / file}: not a readable image")
         if image.ndim == 3:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-        xy = np.array([p[:2] for p in points.get(file, [])], np.float64).reshape(-1, 2)
+        if file not in points:
+            raise ValueError(f"{folder / 'points.json'}: no entry {file!r} (an image without a target has an empty one)")
+        xy = np.array([p[:2] for p in points[file]], np.float64).reshape(-1, 2)
         samples.append(Sample(file, image, xy, np.array([estimate_sigma(image, x, y) for x, y in xy])))
     return samples
 
@@ -125,7 +127,10 @@ def hold_out(samples: list[T], share: float, seed: int) -> tuple[list[T], list[T
 
 
 def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
-    """Frames of ``drone-ir``: every fifth video (by name) is held out. Points are box centres; sigmas a sixth of the size."""
+    """Frames of ``drone-ir``: every fifth video (by name) is held out. Points are box centres; sigmas a sixth of the size.
+
+    Raises ValueError where a video has fewer frames than boxes.
+    """
     boxes = json.loads((folder / "boxes.json").read_text())
     samples = []
     for index, video in enumerate(sorted(boxes)):
@@ -136,8 +141,9 @@ def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
         for i in range(len(boxes[video])):
             ok, frame = capture.read()
             if not ok:
-                break
-            if i in wanted:
+                raise ValueError(f"{folder / 'videos' / video}.mp4: {i} of {len(boxes[video])} frames can be read")
+            # Every video has its target in sight; frames without a box are gaps in the labels, not empty skies.
+            if i in wanted and (held or boxes[video][i]):
                 # The recordings have black border columns: cut, so that mirroring does not double them into lines.
                 grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[VIDEO_TRIM:-VIDEO_TRIM, VIDEO_TRIM:-VIDEO_TRIM]
                 b = np.array(boxes[video][i], np.float64).reshape(-1, 4) - (VIDEO_TRIM, VIDEO_TRIM, 0, 0)
@@ -313,7 +319,7 @@ class CropSampler:
         first = self.first_target[which].get(index, 0)
         self.origin.pool, self.origin.sample = which, index
         self.origin.targets = [(first + k, *p) for k, p in own]
-        if rng.random() < (0.3 if self.calm else self.distorted):
+        if rng.random() < (min(0.3, self.distorted) if self.calm else self.distorted):
             z = self.degrade(z)
         else:
             z = z.copy()

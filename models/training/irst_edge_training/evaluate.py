@@ -104,13 +104,22 @@ class Score:
         return float(np.sqrt(self.squared / max(1, self.tp)))
 
 
-def match(found: np.ndarray, truth: np.ndarray, radius: float) -> np.ndarray:
-    """Distances (px) of the one-to-one assignment with the most hits within ``radius`` (then the least distance)."""
-    if not len(found) or not len(truth):
-        return np.zeros(0)
-    d = np.hypot(found[:, None, 0] - truth[None, :, 0], found[:, None, 1] - truth[None, :, 1])
+def distances(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return np.hypot(found[:, None, 0] - truth[None, :, 0], found[:, None, 1] - truth[None, :, 1])
+
+
+def assigned(found: np.ndarray, truth: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of ``found`` and of ``truth``: the one-to-one assignment with the most hits within ``radius`` px (then the least distance)."""
+    d = distances(found, truth)
     rows, cols = linear_sum_assignment(np.where(d <= radius, d, 1e6))
-    return d[rows, cols][d[rows, cols] <= radius]
+    hit = d[rows, cols] <= radius
+    return rows[hit], cols[hit]
+
+
+def match(found: np.ndarray, truth: np.ndarray, radius: float) -> np.ndarray:
+    """Distances (px) of the hits of ``assigned``."""
+    rows, cols = assigned(found, truth, radius)
+    return distances(found, truth)[rows, cols]
 
 
 def score(found: list[np.ndarray], samples: list[Sample], threshold: float, radius: float = 5.0) -> Score:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from .data import Sample, load_videos
-from .evaluate import find_all, match
+from .evaluate import assigned, find_all
 from .export import load_checkpoint
 
 TILE = 96
@@ -33,10 +33,11 @@ def halved(sample: Sample) -> Sample:
 def mistakes(found: np.ndarray, points: np.ndarray, threshold: float, radius: float = 5.0) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """(false alarms [x, y, score], missed targets [x, y, best score within the radius]) of one image."""
     strong = found[found[:, 2] >= threshold]
-    false = [f for f in strong if not len(match(f[None], points, radius))]
+    hits, hit = assigned(strong, points, radius)
+    false = [f for i, f in enumerate(strong) if i not in hits]
     missed = []
-    for p in points:
-        if len(match(strong, p[None], radius)):
+    for j, p in enumerate(points):
+        if j in hit:
             continue
         near = found[np.hypot(*(found[:, :2] - p).T) <= radius, 2] if len(found) else np.zeros(0)
         missed.append(np.array([*p, near.max() if len(near) else 0.0]))

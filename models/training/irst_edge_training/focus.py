@@ -7,6 +7,7 @@ background that scores high are drawn again sooner (hard-example mining with a m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ CLUTTER_KEPT = 1500
 
 NEAR = 4.0
 """Two places of one image closer than this are one, px."""
+
+FALSE_PEAK = 0.25
+"""Background that scores more than this is worth coming back to."""
 
 
 @dataclass
@@ -31,6 +35,9 @@ class Origin:
 
     def to_image(self, x: float, y: float) -> np.ndarray:
         return self.inverse[:, :2] @ (x, y) + self.inverse[:, 2]
+
+    def to_crop(self, x: float, y: float) -> np.ndarray:
+        return np.linalg.solve(self.inverse[:, :2], np.array((x, y)) - self.inverse[:, 2])
 
 
 class PoolFocus:
@@ -55,14 +62,14 @@ class PoolFocus:
     def saw_target(self, index: int, score: float) -> None:
         self.difficulty[index] += 0.4 * (1 - score - self.difficulty[index])
 
-    def forget(self, sample: int) -> None:
-        self.clutter = [c for c in self.clutter if c[0] != sample]
+    def forget(self, sample: int, gone: Callable[[float, float], bool]) -> None:
+        """Drops the places of a sample where, as ``gone`` says of their (x, y), nothing is any more."""
+        self.clutter = [c for c in self.clutter if c[0] != sample or not gone(c[1], c[2])]
 
     def saw_clutter(self, sample: int, x: float, y: float, score: float) -> None:
-        """A false peak, or (``score`` low) the proof that an old one is gone."""
+        """A false peak; where there was one already it takes its place."""
         kept = [c for c in self.clutter if c[0] != sample or np.hypot(c[1] - x, c[2] - y) > NEAR]
-        if score > 0.25:
-            kept.append((sample, x, y, score))
+        kept.append((sample, x, y, score))
         if len(kept) > CLUTTER_KEPT:
             kept.remove(min(kept, key=lambda c: c[3]))
         self.clutter = kept
@@ -80,10 +87,15 @@ def report(focus: list[PoolFocus], origins: list[Origin], prob: np.ndarray, labe
                 pool.saw_target(index, float(prob[i, v - 1 : v + 2, u - 1 : u + 2].max()))
         v, u = np.unravel_index(int(background[i].argmax()), (h, w))
         peak = float(background[i, v, u])
-        if origin.whole:
-            pool.forget(origin.sample)
-        if peak > 0.25:
+
+        def gone(x: float, y: float) -> bool:
+            if origin.whole:
+                return True
+            p, q = np.round((origin.to_crop(x, y) + 0.5) / 2 - 0.5).astype(int)
+            if not (2 <= p < w - 2 and 2 <= q < h - 2):
+                return False
+            return bool(background[i, q - 2 : q + 3, p - 2 : p + 3].max() <= FALSE_PEAK)
+
+        pool.forget(origin.sample, gone)
+        if peak > FALSE_PEAK:
             pool.saw_clutter(origin.sample, *origin.to_image(2 * u + 0.5, 2 * v + 0.5), peak)
-        elif not origin.whole:
-            # Nothing left near the middle, where a crop that was drawn for its clutter has it.
-            pool.saw_clutter(origin.sample, *origin.to_image(w - 0.5, h - 0.5), peak)

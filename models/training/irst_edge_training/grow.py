@@ -124,6 +124,8 @@ def grow(model: P2PLite, config: NetConfig, batches: list[Tensor]) -> P2PLite:
     old = model.config
     if replace(old, depth=config.depth) != config:
         raise ValueError("only the numbers of units may differ")
+    if not old.dynamic:
+        raise ValueError("only networks with dynamic convolutions grow")
     model.eval()
     for stage in range(3):
         for branch in range(stage + 1):
@@ -174,7 +176,11 @@ def main(args: argparse.Namespace) -> None:
     sampler = CropSampler(pools, begin["seed"])
     sampler.calm = True
     batches = [torch.from_numpy(sampler.batch(8, 256)[0]) for _ in range(6)]
-    grown = grow(model, config, batches)
+    try:
+        grown = grow(model, config, batches)
+    except ValueError as error:
+        raise SystemExit(f"grow: {error}") from error
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         apart = [float((model(b)[0].sigmoid() - grown(b)[0].sigmoid()).abs().max()) for b in batches]
     kept = switches(config, LossConfig(**begin.get("loss", {})), begin.get("rounded_labels", False))

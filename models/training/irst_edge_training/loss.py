@@ -52,8 +52,8 @@ def total_loss(logit: Tensor, logsig: Tensor, heat: Tensor, targets: Tensor, con
         total = weight.sum((1, 2))
         px, py = (weight * cols).sum((1, 2)) / total, (weight * rows).sum((1, 2)) / total
         # The window is centred on the rounded label: compare with what the ideal map gives in the same window, so that
-        # truncation is no bias.
-        ideal = torch.exp(-((cols - x[:, None, None]) ** 2 + (rows - y[:, None, None]) ** 2) / (s[:, None, None] ** 2))
+        # neither truncation nor the flank of a near neighbour is a bias.
+        ideal = heat[sample[:, None, None], 0, rows, cols] ** 2 + 1e-8
         norm = ideal.sum((1, 2))
         tx, ty = (ideal * cols).sum((1, 2)) / norm, (ideal * rows).sum((1, 2)) / norm
         alive = (p.amax((1, 2)) > 0.1).float()

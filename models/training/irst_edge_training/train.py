@@ -38,10 +38,10 @@ from .ranks import Ranks, join
 class Prefetch:
     """Makes batches on a thread while the network trains on the last one."""
 
-    def __init__(self, sampler: CropSampler) -> None:
+    def __init__(self, sampler: CropSampler, size: tuple[int, int]) -> None:
         self.sampler = sampler
         self.ready: queue.Queue = queue.Queue(3)
-        self.size = (16, 128)
+        self.size = size
         self.closed = False
         threading.Thread(target=self.work, daemon=True).start()
 
@@ -82,12 +82,19 @@ def parameter_groups(model: nn.Module, decay: float) -> list[dict]:
     return [{"params": with_decay, "weight_decay": decay}, {"params": without, "weight_decay": 0.0}]
 
 
+def with_second_input(state: dict, model: P2PLite) -> dict:
+    """The weights of a network without ``local`` for one with it: the stem does not look at its second input yet."""
+    stem = state["stem.0.weight"]
+    more = model.stem[0].in_channels - stem.shape[1]
+    return {**state, "stem.0.weight": nn.functional.pad(stem, (0, 0, 0, 0, 0, more))} if more > 0 else state
+
+
 def make_optimisers(model: nn.Module, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
     """Muon for the kernels that mix channels, AdamW for the rest (or for all). ``ratio``: a group's rate over ``--lr``."""
     with_decay, without = parameter_groups(model, args.decay)
     kernels: list[nn.Parameter] = []
     if args.optimiser == "muon":
-        kernels = [p for p in with_decay["params"] if p.shape[1] > 1 and p.shape[0] > 2]
+        kernels = [p for p in with_decay["params"] if p.shape[1] > 2 and p.shape[0] > 2]
         with_decay["params"] = [p for p in with_decay["params"] if not any(p is k for k in kernels)]
     optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW([with_decay, without], lr=args.lr, fused=True)]
     if kernels:
@@ -183,6 +190,14 @@ def refuse_other_seed(path: Path, state: dict, seed: int) -> None:
         raise SystemExit(f"train: {path} was begun with --seed {state['seed']}: give the same, or other weights and another --out")
 
 
+def refuse_other_schedule(path: Path, state: dict, wanted: dict) -> None:
+    """What a checkpoint does not say is as it is asked for now."""
+    made = {**wanted, **state.get("schedule", {})}
+    differ = [f"{k} {made[k]} (now {wanted[k]})" for k in wanted if made[k] != wanted[k]]
+    if differ:
+        raise SystemExit(f"train: {path} was begun with {'; '.join(differ)}: give the same or another --out")
+
+
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--smoke", action="store_true", help="a minute on synthetic scenes: does the whole chain still learn?")
     p.add_argument("--data", type=Path, help="folder with NUDT-SIRST, SIRST, IRSTD-1K, target-free, drone-ir")
@@ -213,6 +228,7 @@ def add_switches(p: argparse.ArgumentParser) -> None:
     p.add_argument("--no-dynamic", action="store_true", help="plain asymmetric convolutions (ablation)")
     p.add_argument("--no-fusion", action="store_true", help="no cross-layer branches but the last (ablation)")
     p.add_argument("--no-gate", action="store_true", help="low-level detail gates nothing (ablation)")
+    p.add_argument("--local", action="store_true", help="the contrast over the noise around as a second input of the stem")
     p.add_argument("--channels", type=int, nargs=3, help="widths at 1/2, 1/4 and 1/8, multiples of 32; default 32 64 96")
     p.add_argument("--depth", help="AFD units of each branch, stage by stage; default 1/2,2/3,2,3")
     p.add_argument("--loss", choices=("quality-focal", "mse"), default=LossConfig().kind, help="of the heat map (mse: ablation)")
@@ -221,14 +237,19 @@ def add_switches(p: argparse.ArgumentParser) -> None:
 
 def parse_depth(text: str) -> tuple[tuple[int, ...], ...]:
     """``1/2,3/4,3,2``: units of each branch, stage by stage."""
-    return tuple(tuple(int(n) for n in stage.split(",")) for stage in text.split("/"))
+    stages = [stage.split(",") for stage in text.split("/")]
+    if [len(s) for s in stages] != [1, 2, 3] or not all(n.isdigit() and int(n) > 0 for s in stages for n in s):
+        raise SystemExit(f"--depth {text!r}: give the units of one, two and three branches, such as 1/2,2/3,2,3")
+    return tuple(tuple(int(n) for n in stage) for stage in stages)
 
 
 def net_config(args: argparse.Namespace) -> NetConfig:
     sizes = {"channels": tuple(args.channels)} if args.channels else {}
+    if any(c <= 0 or c % 32 for c in args.channels or ()):
+        raise SystemExit(f"--channels {args.channels}: give multiples of 32")
     if args.depth:
         sizes["depth"] = parse_depth(args.depth)
-    return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate, **sizes)
+    return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate, local=args.local, **sizes)
 
 
 def train(args: argparse.Namespace, config: NetConfig | None = None, loss_config: LossConfig | None = None, pools=None) -> dict:
@@ -250,6 +271,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     args.out.mkdir(parents=True, exist_ok=True)
     last = args.out / "last.pt"
     chosen = switches(config, loss_config, args.rounded_labels)
+    schedule = {"optimiser": args.optimiser, "whole": args.whole}
 
     model = P2PLite(config).to(ranks.device)
     ema = copy.deepcopy(model).eval()
@@ -269,16 +291,22 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     if args.init:
         begin = torch.load(args.init, map_location=ranks.device, weights_only=False)
         refuse_other_seed(args.init, begin, args.seed)
-        model.load_state_dict(begin["ema"])
+        begin["ema"] = with_second_input(begin["ema"], model)
+        try:
+            model.load_state_dict(begin["ema"])
+        except RuntimeError:
+            raise SystemExit(f"train: {args.init} is of another shape ({begin['config']}): give its --channels, --depth and switches") from None
         ema.load_state_dict(begin["ema"])
         earlier = {k: begin[k] + begin.get("earlier", {}).get(k, 0) for k in earlier}
     optimisers = make_optimisers(model, args)
     asked = [[{k: g[k] for k in ("ratio", "weight_decay", "decay") if k in g} for g in o.param_groups] for o in optimisers]
     step, spent, best = 0, 0.0, -1.0
+    state: dict = {}
     if last.exists():
         state = torch.load(last, map_location=ranks.device, weights_only=False)
         refuse_other_switches(last, state, chosen)
         refuse_other_seed(last, state, args.seed)
+        refuse_other_schedule(last, state, schedule)
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         for optimiser, saved_state in zip(optimisers, state["optimisers"], strict=True):
@@ -294,20 +322,36 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
         tell(f"{count_parameters(model)} parameters")
     # Starts together: no rank reads last.pt after rank 0 began to write it.
     replica = ranks.wrap(model)
-    train_pools, held = pools if pools is not None else load_pools(args.data, args.seed)
+    try:
+        train_pools, held = pools if pools is not None else load_pools(args.data, args.seed)
+    except (FileNotFoundError, ValueError) as error:
+        # A folder, list, label, image or video that is not there or not whole.
+        raise SystemExit(f"train: {error}") from error
     sizes = [", ".join(f"{p.name} {len(p.samples)}" for p in group) for group in (train_pools, held)]
     tell(f"pools: {sizes[0]} held: {sizes[1]}")
     # The seed moves with the step, so a resumed run does not see the same crops again, and with the rank.
     sampler = CropSampler(train_pools, args.seed * 1_000_003 + step + 500_009 * ranks.rank, args.rounded_labels)
     sampler.distorted, sampler.whole = args.distorted, args.whole
-    feed = Prefetch(sampler)
+    if [len(d) for d, _ in state.get("focus", [])] == [len(f.difficulty) for f in sampler.focus]:
+        for focus, (difficulty, clutter) in zip(sampler.focus, state["focus"]):
+            focus.difficulty, focus.clutter = difficulty, clutter
 
     def progress() -> float:
         return step / args.steps if args.steps else spent / (args.hours * 3600)
 
+    def crops(at: float) -> tuple[int, int]:
+        """(crops a batch, their side) at a share of the schedule; tells the sampler what else changes with it."""
+        large = at > 1 - args.large_share
+        sampler.focused = 0.0 if large else args.focus
+        sampler.calm = large or args.whole
+        return (max(2, args.batch // 4), args.size * 2) if large else (args.batch, args.size)
+
+    # The first batches are made before the first step.
+    feed = Prefetch(sampler, crops(progress()))
+
     def snapshot() -> dict:
         return {"model": model.state_dict(), "ema": ema.state_dict(), "optimisers": [o.state_dict() for o in optimisers], "step": step, "spent": spent,
-                "best": best, "seed": args.seed, "earlier": earlier, **chosen}
+                "best": best, "seed": args.seed, "earlier": earlier, "schedule": schedule, "focus": [(f.difficulty, f.clutter) for f in sampler.focus], **chosen}
 
     recent: list[float] = []
     clock = time.monotonic()
@@ -321,10 +365,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
                 group["lr"] = lr * group["ratio"]
         # ODConv anneals its kernel softmax from 30 to 1 while attention is still random.
         model.set_temperature(1.0 if earlier["step"] else max(1.0, 30.0 - 29.0 * at / 0.1))
-        large = at > 1 - args.large_share
-        feed.size = (max(2, args.batch // 4), args.size * 2) if large else (args.batch, args.size)
-        feed.sampler.focused = 0.0 if large else args.focus
-        feed.sampler.calm = large or args.whole
+        feed.size = crops(at)
         z, heat, targets, origins = feed.next()
         z, heat, targets = z.to(ranks.device), heat.to(ranks.device), targets.to(ranks.device)
         replica.train()
@@ -349,8 +390,8 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
         clock = now
         done = progress() >= 1.0
         if spent - printed > 30 or done:
-            left = (spent / at - spent) if at > 0 else float("nan")
-            line = {"step": step, "minutes": round(spent / 60, 1), "progress": round(at, 4), "left": round(left / 60, 1),
+            left = round((spent / at - spent) / 60, 1) if at > 0 else None
+            line = {"step": step, "minutes": round(spent / 60, 1), "progress": round(at, 4), "left": left,
                     "loss": round(float(np.mean(recent)), 4), "lr": round(lr, 6), **{k: round(v, 4) for k, v in parts.items()}}
             tell(line)
             recent.clear()
@@ -402,4 +443,6 @@ def main(args: argparse.Namespace) -> None:
         raise SystemExit("train: give --data and one of --hours and --steps")
     if args.whole and not args.init:
         raise SystemExit("train: --whole finishes trained weights: give them with --init")
+    if args.init and not args.init.is_file():
+        raise SystemExit(f"train: --init {args.init}: no such file")
     train(args)

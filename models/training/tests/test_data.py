@@ -9,7 +9,7 @@ from unittest import mock
 import cv2
 import numpy as np
 
-from irst_edge_training.data import CropSampler, Pool, Sample, estimate_sigma, hold_out, load_images, pixel_gaussian, read_list, render_heat
+from irst_edge_training.data import CropSampler, Pool, Sample, estimate_sigma, hold_out, load_images, load_videos, pixel_gaussian, read_list, render_heat
 from irst_edge_training.evaluate import match, peaks, score
 
 
@@ -93,6 +93,33 @@ class Labels(unittest.TestCase):
             np.testing.assert_array_equal(found[0].points, [[30.5, 40.25]])
             np.testing.assert_array_equal(found[0].sigmas, found[1].sigmas)
 
+    def test_an_image_without_an_entry_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            (root / "images").mkdir()
+            cv2.imwrite(str(root / "images" / "a.png"), np.full((8, 8), 9, np.uint8))
+            (root / "points.json").write_text("{}")
+            with self.assertRaisesRegex(ValueError, "no entry 'a.png'"):
+                load_images(root, ["a.png"])
+
+    def test_gaps_in_the_labels_of_a_video_are_no_empty_frames(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            (root / "videos").mkdir()
+            boxes = {f"v{i}": [[[30, 30, 8, 8]], [], [[32, 30, 8, 8]], []] for i in range(5)}
+            for name in boxes:
+                film = cv2.VideoWriter(str(root / "videos" / f"{name}.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 64))
+                for _ in range(4):
+                    film.write(np.full((64, 64, 3), 90, np.uint8))
+                film.release()
+            (root / "boxes.json").write_text(json.dumps(boxes))
+            self.assertEqual([s.name for s in load_videos(root, 4, held=False)], [f"v{i}:{k}" for i in range(4) for k in (0, 2)])
+            self.assertEqual([len(s.points) for s in load_videos(root, 4, held=True)], [1, 0, 1, 0])
+            boxes["v0"] = boxes["v0"] + [[[30, 30, 8, 8]]] * 6
+            (root / "boxes.json").write_text(json.dumps(boxes))
+            with self.assertRaisesRegex(ValueError, "v0.mp4: 4 of 10 frames"):
+                load_videos(root, 10, held=False)
+
     def test_hold_out_is_seeded_and_disjoint(self):
         samples = [scene([(20, 20)], seed=i) for i in range(30)]
         a, b = hold_out(samples, 0.1, 5)
@@ -123,7 +150,7 @@ class Scoring(unittest.TestCase):
                 names = [f"{name}-{i}.png" for i in range(20)]
                 for n in names:
                     cv2.imwrite(str(root / name / "images" / n), np.full((8, 8), 9, np.uint8))
-                (root / name / "points.json").write_text("{}")
+                (root / name / "points.json").write_text(json.dumps({n: [] for n in names}))
                 (root / name / ("list.txt" if name == "target-free" else "train.txt")).write_text("\n".join(names))
             (root / "drone-ir").mkdir()
             (root / "drone-ir" / "boxes.json").write_text(json.dumps({f"v{i}": [] for i in range(10)}))

@@ -16,9 +16,10 @@ import torch
 
 from irst_edge_training import ablate as ab
 from irst_edge_training import train as t
-from irst_edge_training.data import CropSampler, Pool, Sample
+from irst_edge_training.data import CropSampler, Pool, Sample, render_heat
 from irst_edge_training.export import load_checkpoint
-from irst_edge_training.model import P2PLite, Up
+from irst_edge_training.loss import LossConfig, total_loss
+from irst_edge_training.model import NetConfig, P2PLite, Up
 
 
 def arguments(out: Path, *more: str) -> argparse.Namespace:
@@ -40,6 +41,19 @@ class UpSampling(unittest.TestCase):
             up.point.eval()
             x = torch.randn(2, 6, *size)
             torch.testing.assert_close(up(x), up.eval()(x), atol=1e-5, rtol=1e-5)
+
+
+class Loss(unittest.TestCase):
+    def test_the_position_of_a_target_with_a_near_neighbour_is_right_where_the_map_is(self):
+        for apart in (40.0, 9.0, 7.0, 5.0):
+            points, sigmas = np.array([[29.3, 30.1], [29.3 + apart, 30.1]]), np.array([1.0, 1.0])
+            heat = torch.from_numpy(render_heat(points, sigmas, 96))[None, None]
+            targets = torch.tensor([[[(x + 0.5) / 2 - 0.5, (y + 0.5) / 2 - 0.5, 1.0, 1.0] for x, y in points]])
+            logit = heat.clamp(1e-4, 1 - 1e-4).logit()
+            parts = total_loss(logit, torch.zeros_like(logit), heat, targets, LossConfig())[1]
+            self.assertLess(parts["loc"], 1e-3, apart)
+            parts = total_loss(logit.roll(1, 3), torch.zeros_like(logit), heat, targets, LossConfig())[1]
+            self.assertGreater(parts["loc"], 0.1, apart)
 
 
 class Train(unittest.TestCase):
@@ -87,6 +101,56 @@ class Train(unittest.TestCase):
                 if name.endswith(("running_mean", "running_var")):
                     torch.testing.assert_close(b[name], a[name], atol=0, rtol=0)
             self.assertGreater(float((b["head.weight"] - a["head.weight"]).abs().max()), 0)
+
+    def test_a_second_input_changes_nothing_at_first(self):
+        model, second = P2PLite().eval(), P2PLite(NetConfig(local=True)).eval()
+        second.load_state_dict(t.with_second_input(model.state_dict(), second))
+        z = torch.randn(1, 1, 32, 40)
+        with torch.no_grad():
+            torch.testing.assert_close(second(z)[0], model(z)[0], atol=1e-6, rtol=0)
+
+    def test_a_resumed_run_goes_on_with_its_schedule_and_what_it_got_wrong(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            out, pools = Path(folder), (t.smoke_pools(1)[0], [])
+            t.train(arguments(out, *SHORT), pools=pools)
+            state = torch.load(out / "last.pt", weights_only=False)
+            [(difficulty, _)] = state["focus"]
+            self.assertFalse(np.all(difficulty == 0.5))
+            state["focus"] = [(np.full_like(difficulty, 0.01), [(0, 50.0, 50.0, 0.9)])]
+            torch.save(state, out / "last.pt")
+            t.train(arguments(out, *SHORT, "--steps", "3"), pools=pools)
+            [(difficulty, _)] = torch.load(out / "last.pt", weights_only=False)["focus"]
+            self.assertGreater((difficulty == 0.01).mean(), 0.5)
+            with self.assertRaisesRegex(SystemExit, "begun with optimiser muon"):
+                t.train(arguments(out, *SHORT, "--steps", "4", "--optimiser", "adamw"), pools=pools)
+
+    def test_the_first_batches_are_as_asked_for(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            sizes: list[tuple[int, int]] = []
+            made = CropSampler.batch
+
+            def batch(sampler: CropSampler, count: int, size: int):
+                sizes.append((count, size))
+                return made(sampler, count, size)
+
+            with mock.patch.object(CropSampler, "batch", batch):
+                t.train(arguments(Path(folder), *SHORT), pools=(t.smoke_pools(1)[0], []))
+            self.assertEqual(set(sizes), {(2, 32)})
+
+    def test_what_cannot_be_used_is_one_line(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            out = Path(folder)
+            for more, said in (
+                (("--data", folder, "--depth", "1/2,3"), "units of one, two and three branches"),
+                (("--data", folder, "--channels", "30", "60", "90"), "multiples of 32"),
+                (("--data", folder, "--init", str(out / "none.pt")), "no such file"),
+                (("--data", str(out / "none")), "No such file"),
+            ):
+                with self.subTest(more), self.assertRaisesRegex(SystemExit, said):
+                    t.main(arguments(out / "run", "--steps", "1", *more))
+            t.train(arguments(out / "first", *SHORT), pools=two_held())
+            with self.assertRaisesRegex(SystemExit, "another shape"):
+                t.train(arguments(out / "second", *SHORT, "--init", str(out / "first" / "best.pt"), "--depth", "1/1,1/2,1,2"), pools=two_held())
 
     def test_norms_stay_frozen_where_torchrun_converted_them(self):
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(P2PLite()).train()
@@ -182,8 +246,7 @@ class Switches(unittest.TestCase):
         np.testing.assert_allclose(cells, np.round(cells), atol=1e-9)
 
     def test_feed_ends_its_thread(self):
-        feed = t.Prefetch(CropSampler(t.smoke_pools(1)[0], 1))
-        feed.size = (1, 32)
+        feed = t.Prefetch(CropSampler(t.smoke_pools(1)[0], 1), (1, 32))
         feed.next()
         before = threading.active_count()
         feed.close()
