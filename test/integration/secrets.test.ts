@@ -4,22 +4,26 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { freePort } from '../../src/util/ports.js';
+import { Certificates } from './certificates.js';
 import { startMosquitto } from './mosquitto.js';
 import { waiting } from './until.js';
 
 const until = waiting(60_000);
 
-// Everything that the program says, keeps or shows of itself, searched for its passwords.
+// Everything that the program says, keeps or shows of itself, searched for its passwords and its key.
 
 const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const IN_FILE = 'pa55-in-the-file';
 const IN_URL = 'pa55-in-the-url';
 const IN_STREAM = 'pa55-of-the-camera';
 const WRONG = 'pa55-that-is-wrong';
-const SECRETS = [IN_FILE, IN_URL, IN_STREAM, WRONG, 'BEGIN PRIVATE'];
+/** A key as it stands in its file, and as Node prints the bytes of one. */
+const KEY = ['BEGIN PRIVATE', inspect(Buffer.from('BEGIN PRIVATE')).slice('<Buffer '.length, -1)];
+const SECRETS = [IN_FILE, IN_URL, IN_STREAM, WRONG, ...KEY];
 
 /** Debian puts mosquitto's programs where a user's PATH does not look. What the libraries log of themselves is searched too. */
 const ENV = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin`, DEBUG: 'mqtt*' };
@@ -59,9 +63,9 @@ interface Running {
   output(): string;
 }
 
-function run(config: string, env: Record<string, string> = {}): Running {
+function run(config: string): Running {
   let text = '';
-  const child = spawn(process.execPath, [CLI, 'run', '--config', config], { env: { ...process.env, ...env } });
+  const child = spawn(process.execPath, [CLI, 'run', '--config', config], { env: ENV });
   child.stdout?.on('data', (chunk) => {
     text += chunk;
   });
@@ -83,20 +87,35 @@ async function stop({ child }: Running): Promise<void> {
 
 const source = 'source: {kind: synthetic, width: 160, height: 120, fps: 10, snr: 20}';
 
-test('a password of the broker stands in no log, message, file, argument or variable, refused or taken', async () => {
+test('a password and a key for the broker stand in no log, message, file, argument or variable, refused or taken', async () => {
   const made = join(folder, 'broker-passwords');
   expect(spawnSync('mosquitto_passwd', ['-b', '-c', made, 'edge', IN_FILE], { env: ENV }).status).toBe(0);
+  const certificates = new Certificates(folder);
+  await certificates.authority('ca');
+  await certificates.signed('broker', 'ca', { subject: 'localhost' });
+  await certificates.signed('edge', 'ca');
+  const [ca, cert, key] = [join(folder, 'ca.crt'), join(folder, 'edge.crt'), join(folder, 'edge.key')] as const;
+  expect(readFileSync(key, 'latin1')).toContain(KEY[0]);
   const broker = await startMosquitto({
     noAnonymous: true,
     files: { passwords: readFileSync(made, 'utf8') },
-    config: ['password_file {dir}/passwords'],
+    config: [
+      'password_file {dir}/passwords',
+      `certfile ${join(folder, 'broker.crt')}`,
+      `keyfile ${join(folder, 'broker.key')}`,
+      `cafile ${ca}`,
+      'require_certificate true',
+    ],
   });
   ends.push(() => broker.stop());
   const { port } = broker;
   const heard: string[] = [];
-  const subscriber: MqttClient = await connectAsync(`mqtt://127.0.0.1:${port}`, {
+  const subscriber: MqttClient = await connectAsync(`mqtts://127.0.0.1:${port}`, {
     username: 'edge',
     password: IN_FILE,
+    ca: readFileSync(ca),
+    cert: readFileSync(cert),
+    key: readFileSync(key),
   });
   ends.push(() => subscriber.endAsync(true));
   subscriber.on('message', (topic, payload) => heard.push(`${topic} ${payload.toString('latin1')}`));
@@ -107,7 +126,7 @@ test('a password of the broker stands in no log, message, file, argument or vari
   const config = write(
     'broker.yaml',
     `cameras: [{id: cam0, ${source}}]\nstateDirectory: ${state}\nlog: {level: trace, format: json}\n` +
-      `mqtt: {url: 'mqtt://127.0.0.1:${port}', username: edge, passwordFile: ${file}}\n`,
+      `mqtt: {url: 'mqtts://127.0.0.1:${port}', username: edge, passwordFile: ${file}, ca: ${ca}, cert: ${cert}, key: ${key}}\n`,
   );
   const daemon = run(config);
   await until('the refusal', () => daemon.output().includes('BROKER_REFUSED'));
@@ -122,6 +141,7 @@ test('a password of the broker stands in no log, message, file, argument or vari
   await subscriber.publishAsync('irst/irst-edge/cam0/threshold/set', 'nonsense');
   await until('the answer', () => heard.some((m) => m.includes('threshold/state') && m.includes('COMMAND_')));
   await stop(daemon);
+  expect(daemon.output()).toContain('mqttjs:tls');
   searched(daemon.output(), 'the log');
   for (const message of heard) searched(message, 'a message');
   const kept = filesBelow(state);
@@ -164,12 +184,13 @@ test('passwords in URLs stand in no log, message or output of config check', asy
     [['--json', 'config', 'check', good], 0],
     [['--verbose', 'run', '--config', bad], 78],
   ] as const) {
-    const result = spawnSync(process.execPath, [CLI, ...args], { encoding: 'utf8' });
+    const result = spawnSync(process.execPath, [CLI, ...args], { encoding: 'utf8', env: ENV });
     expect(result.status, result.stderr).toBe(status);
     searched(result.stdout + result.stderr, args.join(' '));
   }
   const unreachable = run(good);
   await until('the attempt', () => unreachable.output().includes('BROKER_UNREACHABLE'));
   await stop(unreachable);
+  expect(unreachable.output()).toContain('mqttjs:tcp');
   searched(unreachable.output(), 'the log');
 });
