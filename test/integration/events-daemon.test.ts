@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -50,6 +50,12 @@ function start(
   let out = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
   return { child, out: () => out, ended: once(child, 'close').then(([code]) => code as number | null) };
+}
+
+/** Of the files of a folder, which may come and go. */
+async function contents(folder: string): Promise<Buffer[]> {
+  const files = await readdir(folder).catch(() => []);
+  return Promise.all(files.map((name) => readFile(join(folder, name)).catch(() => Buffer.alloc(0))));
 }
 
 /** Messages of a topic, as JSON. */
@@ -215,12 +221,15 @@ test('events made while the broker is away survive SIGKILL and arrive after the 
     await writeFile(config, text(own.url));
     await own.kill();
     const first = start(process.execPath, [CLI, 'run', '--config', config]);
-    await delay(4000);
+    // Its payload is JSON in the store as it is on the way.
+    await until('an event on disk', async () =>
+      (await contents(join(state, 'outbox'))).some((bytes) => bytes.includes('"type":"new"')),
+    );
     first.child.kill('SIGKILL');
     await first.ended;
     await own.restart();
     const sub = start('mosquitto_sub', ['-p', String(own.port), '-t', 'irst/three/cam0/events', '-q', '1']);
-    await delay(500);
+    await until('the subscription', () => own.log().includes('SUBACK'));
     const restarted = Date.now();
     const second = start(process.execPath, [CLI, 'run', '--config', config]);
     const parsed = () =>
