@@ -795,6 +795,23 @@ describe('the embedded broker', () => {
     await until('CONNACK', () => answers >= 4);
     return { socket, closed, answers: () => answers };
   }
+  /** Watches how long a turn of the event loop takes at most, ms of processor time: what other processes take does not count. */
+  function longestTurn(): () => number {
+    let longest = 0;
+    let last = process.cpuUsage();
+    const look = () => {
+      const { user, system } = process.cpuUsage(last);
+      longest = Math.max(longest, (user + system) / 1_000);
+      last = process.cpuUsage();
+    };
+    const timer = setInterval(look, 5);
+    cleanup.push(() => clearInterval(timer));
+    return () => {
+      clearInterval(timer);
+      look();
+      return longest;
+    };
+  }
   const subscribe = (filters: string[]) =>
     generate({ cmd: 'subscribe', messageId: 1, subscriptions: filters.map((topic) => ({ topic, qos: 0 })) });
 
@@ -832,14 +849,20 @@ describe('the embedded broker', () => {
     publisher.socket.write(generate({ cmd: 'pingreq' }));
     await until('the retained messages', () => publisher.answers() > before);
 
+    // What this machine needs for a client that asks for as much as Home Assistant does.
+    const usual: number[] = [];
+    while (usual.length < 3) {
+      const modest = await raw(info.port);
+      const done = longestTurn();
+      modest.socket.write(subscribe(range(0, 80).map((i) => `x/${i}/none`)));
+      await until('its answers', () => modest.answers() >= 4 + 4 + 80);
+      usual.push(done());
+      modest.socket.destroy();
+    }
+    usual.sort((a, b) => a - b);
+
     const greedy = await raw(info.port);
-    let last = performance.now();
-    let longest = 0;
-    const timer = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last);
-      last = performance.now();
-    }, 5);
-    cleanup.push(() => clearInterval(timer));
+    const done = longestTurn();
     greedy.socket.write(Buffer.concat(packets));
     if (what.endsWith('closes it')) {
       await until('the end of the connection', () => greedy.socket.destroyed);
@@ -852,8 +875,8 @@ describe('the embedded broker', () => {
       expect(b.refused).toBeGreaterThan(0);
       expect(greedy.socket.destroyed).toBe(false);
     }
-    // Some seconds where every filter is held against every retained message.
-    expect(longest).toBeLessThan(1_500);
+    // Some seconds where every filter is held against every retained message, twenty times the usual and more.
+    expect(done()).toBeLessThan(Math.max(1_000, 15 * usual[1]!));
     expect(problems).toMatchObject([{ code: 'EMBEDDED_BROKER_CLIENT', message: expect.stringMatching(why) }]);
     // The others go on.
     const sub = await subscriber(info.port, 'x/7/+');
