@@ -156,7 +156,7 @@ describe('towards systemd', { timeout: 300_000 }, () => {
     await ready(service);
     await until('the watchdog', () => service.heard.filter((text) => text === 'WATCHDOG=1').length >= 3);
     await until('its end', () => service.err().includes('WATCHDOG_HELD'));
-    expect(service.err()).toContain('no progress: camera cam0: silent for 1 s');
+    expect(service.err()).toMatch(/no progress: camera cam0: silent for \d+ s/);
     const fed = () => service.heard.filter((text) => text === 'WATCHDOG=1').length;
     await delay(300);
     const before = fed();
