@@ -11,18 +11,33 @@ const job: CameraJob = {
 };
 const file = (name: string) => new URL(`../../test/fakes/worker-${name}.mjs`, import.meta.url);
 
-let supervisor: CameraSupervisor;
-function start(name: string, options: SupervisorOptions = {}, data: object = job): CameraSupervisor {
-  supervisor = new CameraSupervisor(data as CameraJob, {
+const started: { supervisor: CameraSupervisor; flag: Int32Array }[] = [];
+function start(name: string, options: SupervisorOptions = {}): CameraSupervisor {
+  const flag = new Int32Array(new SharedArrayBuffer(4));
+  const data: CameraJob & { release: unknown } = { ...job, release: flag.buffer };
+  const supervisor = new CameraSupervisor(data, {
     workerFile: file(name),
     minBackoffMs: 5,
     maxBackoffMs: 40,
     ...options,
   });
+  started.push({ supervisor, flag });
   supervisor.start();
   return supervisor;
 }
-afterEach(() => supervisor.stop(2000));
+/** Lets the workers that hang go on. */
+function release(): void {
+  for (const { flag } of started) {
+    Atomics.store(flag, 0, 1);
+    Atomics.notify(flag, 0);
+  }
+}
+afterEach(async () => {
+  release();
+  const outcomes = await Promise.all(started.splice(0).map(({ supervisor }) => supervisor.stop(10_000)));
+  // None leaves a thread behind.
+  expect(outcomes).not.toContain('hung');
+});
 
 test('running when ready; stopped when asked; its last counters are kept', async () => {
   const s = start('good');
@@ -33,13 +48,15 @@ test('running when ready; stopped when asked; its last counters are kept', async
 });
 
 test('a worker that crashes is reported and restarted, and counters of its lives add up', async () => {
-  const s = start('crash');
+  const s = start('crash', { random: () => 1 });
   const delays: number[] = [];
   for (let i = 0; i < 3; i++) {
     const [error, delay] = await once(s, 'restart');
     expect(error).toMatchObject({ code: 'INTERNAL', message: 'out of luck' });
     delays.push(delay as number);
   }
+  // That it was ready for a moment does not shorten the wait.
+  expect(delays).toEqual([10, 20, 40]);
   expect(s.restarts).toBe(3);
   expect(s.counters()).toMatchObject({ captured: 3, processed: 3 });
   expect(s.status()).toMatchObject({ state: 'restarting', error: { message: 'out of luck' } });
@@ -64,12 +81,10 @@ test('an error that trying again cannot mend ends the camera at its first start'
 });
 
 test('a worker that does not answer is reported as hung, in time, and is not terminated', async () => {
-  const release = new SharedArrayBuffer(4);
-  const s = start('hung', {}, { ...job, release });
+  const s = start('hung');
   expect(await s.stop(200)).toBe('hung');
   const ended = once(s, 'done');
-  Atomics.store(new Int32Array(release), 0, 1);
-  Atomics.notify(new Int32Array(release), 0);
+  release();
   await ended;
 });
 
@@ -98,15 +113,12 @@ test('asked for pictures and a threshold, a worker that dies leaves no one waiti
 
 test('a worker that hangs is stuck after its limit, one that never got ready waits, one that died is excused', async () => {
   const limits = { silentMs: 300, openingMs: 300, loadingMs: 60_000, framelessMs: 60_000 };
-  const s = start('hung', { limits }, { ...job, release: new SharedArrayBuffer(4) });
+  const s = start('hung', { limits });
   expect(s.judgement()).toEqual({ condition: 'loading', reason: 'loads its model' });
-  const dying = new CameraSupervisor(job, { workerFile: file('silent'), minBackoffMs: 60_000, maxBackoffMs: 60_000 });
-  dying.start();
+  const dying = start('silent', { minBackoffMs: 60_000, maxBackoffMs: 60_000 });
   await once(dying, 'restart');
   expect(dying.judgement()).toEqual({ condition: 'excused', reason: 'restarts (WORKER_DIED)' });
-  await dying.stop(100);
-  const later = new CameraSupervisor(job, { workerFile: file('hangs-later'), limits });
-  later.start();
+  const later = start('hangs-later', { limits });
   await once(later, 'frame');
   expect([later.modelUp, later.judgement()]).toEqual([true, { condition: 'serving' }]);
   while (later.judgement().condition === 'serving') await new Promise((resolve) => setTimeout(resolve, 50));
