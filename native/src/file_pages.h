@@ -5,10 +5,10 @@
 
 namespace irst {
 
-// Drops the resident pages of what is mapped read-only from files: code and constants of the program and its libraries. What is still needed
-// comes back with its next use, from the page cache: most of what a program touches while it starts it never touches again. Mappings that
-// were ever written to, as by the dynamic linker, are left alone. Returns the bytes that were resident; 0 where the system does not tell, or
-// tells of another program (/proc/self/smaps, proc_pid_smaps(5)).
+// Drops the resident pages of the read-only segments of the program and of its libraries: code and constants. What is still needed comes
+// back with its next use, from the page cache: most of what a program touches while it starts it never touches again. Segments that were
+// ever written to, as by the dynamic linker, and files that were mapped otherwise are left alone. Returns the bytes that were resident; 0
+// where the system does not tell, or tells of another program (/proc/self/smaps, proc_pid_smaps(5)).
 std::size_t ReleaseFilePages();
 
 }  // namespace irst

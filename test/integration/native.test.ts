@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -214,4 +214,35 @@ it('gives the pages of program files back, and what runs runs on', () => {
   expect(createHash('sha256').update('abc').digest('hex')).toMatch(/^ba7816bf/);
   expect(gunzipSync(gzipSync('text')).toString()).toBe('text');
   expect(loadNative().releaseFilePages()).toBeGreaterThan(0);
+});
+
+it('leaves files alone that are no loaded library: they may be unmapped, and their addresses used again, meanwhile', async () => {
+  const { default: koffi } = await import('koffi');
+  const libc = koffi.load(null);
+  const mmap = libc.func('void *mmap(void *start, size_t length, int protection, int flags, int fd, int64_t offset)');
+  const munmap = libc.func('int munmap(void *start, size_t length)');
+  const file = join(folder, 'mapped');
+  const bytes = 64 * 4096;
+  writeFileSync(file, Buffer.alloc(bytes, 7));
+  const fd = openSync(file, 'r');
+  // PROT_READ; MAP_PRIVATE | MAP_POPULATE.
+  const start = mmap(null, bytes, 1, 0x8002, fd, 0) as unknown;
+  closeSync(fd);
+  const resident = () => {
+    const [, entry] = readFileSync('/proc/self/smaps', 'utf8').split(`${file}\n`);
+    return Number(/^Rss:\s+(\d+) kB/m.exec(entry!)![1]) * 1024;
+  };
+  expect(resident()).toBe(bytes);
+  expect(loadNative().releaseFilePages()).toBeGreaterThan(0);
+  expect(resident()).toBe(bytes);
+  munmap(start, bytes);
+});
+
+it('leaves code alone that Node has copied to memory of its own', async () => {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--use-largepages=silent', '-e', `console.log(require(${JSON.stringify(ADDON)}).releaseFilePages() > 0)`],
+    { timeout: 30_000 },
+  );
+  expect(stdout).toBe('true\n');
 });
