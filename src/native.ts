@@ -16,8 +16,8 @@ export interface NativeAddon {
   /** Gives memory that the C library holds free back to the system; false where there was none. */
   releaseFreeMemory(): boolean;
   /**
-   * Drops the resident pages of code and constants of the program and its libraries; what is needed comes back from the page cache. Bytes that were
-   * resident; 0 where the system does not tell.
+   * Drops the resident pages of code and constants of the program and its libraries; what is needed comes back from the page cache.
+   * Bytes that were resident; 0 where the system does not tell.
    */
   releaseFilePages(): number;
   /**

@@ -468,10 +468,13 @@ class Camera final : public Napi::ObjectWrap<Camera> {
     const Napi::Value slots = given.Get("slots");
     if (!slots.IsArray()) throw Napi::TypeError::New(env, "start: slots must be an array of Uint8Array");
     const auto list = slots.As<Napi::Array>();
+    // The caller's own array may change while the thread writes to what was in it.
+    Napi::Array kept = Napi::Array::New(env);
     for (uint32_t i = 0; i < list.Length(); i++) {
       const Napi::Value slot = list.Get(i);
       if (!slot.IsTypedArray()) throw Napi::TypeError::New(env, "start: slots must be an array of Uint8Array");
       const auto array = slot.As<Napi::TypedArray>();
+      kept.Set(i, array);
       options.slots.emplace_back(static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
                                  array.ByteLength());
     }
@@ -507,7 +510,7 @@ class Camera final : public Napi::ObjectWrap<Camera> {
     }
     session_ = std::move(session);
     // The memory that the thread writes to lives as long as the stream.
-    slots_ = Napi::Persistent(slots.As<Napi::Object>());
+    slots_ = Napi::Persistent(kept.As<Napi::Object>());
     meta_ = Napi::Persistent(meta.As<Napi::TypedArrayOf<int64_t>>());
     Ref();
   }

@@ -92,3 +92,23 @@ test('an exception of the wake-up is an uncaughtException', async () => {
   const run = promisify(execFile)(process.execPath, ['-e', STREAMING.replace('AFTER', thrown)], { timeout: 20_000 });
   expect((await run).stdout).toBe('thrown\n');
 });
+
+test('the memory of the slots lives as long as the stream, whatever becomes of their array', async () => {
+  const script = STREAMING.replace(
+    'AFTER',
+    `
+      const held = new WeakRef(slots[0]);
+      slots.length = 0;
+      setTimeout(() => {
+        gc();
+        const during = held.deref() !== undefined;
+        camera.stop();
+        setTimeout(() => {
+          gc();
+          console.log(during, held.deref() === undefined);
+        });
+      }, 10)`,
+  );
+  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', '-e', script], { timeout: 20_000 });
+  expect(stdout).toBe('true true\n');
+});
