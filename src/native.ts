@@ -164,7 +164,7 @@ export interface StreamCounters {
   /** Stamps of the driver that cannot be true: zero, in the future, minutes ago, no later than the frame before. */
   badTimestamps: number;
   restarts: number;
-  /** The driver announced a frame that was not there. */
+  /** The driver announced a frame, or an event, that was not there. */
   emptyWakes: number;
   lostEvents: number;
   /** 1: a frame waits to be taken, or waited at `stop()`. */

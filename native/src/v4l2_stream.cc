@@ -176,8 +176,13 @@ void Stream::Run() {
       End(StreamEvent::Kind::kLost, ENODEV, "poll");
       return;
     }
-    if ((events & POLLPRI) != 0 && !TakeDeviceEvents()) return;
-    if ((events & (POLLIN | POLLERR)) != 0 && !Drain((events & POLLERR) != 0)) return;
+    const bool drain = (events & (POLLIN | POLLERR)) != 0;
+    if ((events & POLLPRI) != 0) {
+      bool any = false;
+      if (!TakeDeviceEvents(any)) return;
+      if (!any && !drain) EmptyWake();
+    }
+    if (drain && !Drain((events & POLLERR) != 0)) return;
   }
 }
 
@@ -260,7 +265,7 @@ bool Stream::Drain(bool poll_error) {
   const auto count = [this](uint64_t StreamCounters::*counter) {
     const std::lock_guard<std::mutex> lock(mutex_);
     counters_.*counter += 1;
-    if (counter != &StreamCounters::empty_wakes) dropped_since_taken_++;
+    dropped_since_taken_++;
   };
   for (size_t i = 0; i < most; i++) {
     Dequeued frame;
@@ -324,10 +329,17 @@ bool Stream::Drain(bool poll_error) {
   }
   // poll(2) reports an error and there is neither a frame nor a reason: the driver has given up.
   if (poll_error) return End(StreamEvent::Kind::kLost, ENODEV, "poll");
-  count(&StreamCounters::empty_wakes);
-  // poll(2) promises a frame that is not there, again and again: a busy loop would take a whole core.
-  if (++empty_in_row_ > kEmptyBeforePause) Pause(std::min(empty_in_row_ - kEmptyBeforePause, 10));
+  EmptyWake();
   return true;
+}
+
+// poll(2) promises a frame or an event that is not there, again and again: a busy loop would take a whole core.
+void Stream::EmptyWake() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    counters_.empty_wakes++;
+  }
+  if (++empty_in_row_ > kEmptyBeforePause) Pause(std::min(empty_in_row_ - kEmptyBeforePause, 10));
 }
 
 void Stream::Publish(const Dequeued& frame) {
@@ -395,11 +407,12 @@ void Stream::Publish(const Dequeued& frame) {
   wake_();
 }
 
-bool Stream::TakeDeviceEvents() {
+bool Stream::TakeDeviceEvents(bool& any) {
   for (size_t i = 0; i < kMostEvents; i++) {
     v4l2_event event{};
     // ENOENT: no more of them.
     if (device_.TryIoctl(VIDIOC_DQEVENT, &event) < 0) return !Gone(errno) || End(StreamEvent::Kind::kLost, errno, "VIDIOC_DQEVENT");
+    any = true;
     if (event.type == V4L2_EVENT_SOURCE_CHANGE) return End(StreamEvent::Kind::kSourceChange, 0, "VIDIOC_DQEVENT");
     if (event.type == V4L2_EVENT_EOS) return End(StreamEvent::Kind::kEndOfStream, 0, "VIDIOC_DQEVENT");
   }

@@ -55,7 +55,7 @@ struct StreamCounters {
   /// Driver stamps that cannot be true (zero, in the future, minutes ago, no later than the frame before).
   uint64_t bad_timestamps = 0;
   uint64_t restarts = 0;
-  /// VIDIOC_DQBUF found nothing though poll(2) said otherwise.
+  /// VIDIOC_DQBUF, or VIDIOC_DQEVENT, found nothing though poll(2) said otherwise.
   uint64_t empty_wakes = 0;
   /// Events that nobody fetched in time.
   uint64_t lost_events = 0;
@@ -132,10 +132,12 @@ class Stream {
   };
 
   void Run();
-  /// Both return whether the stream goes on.
+  /// All three return whether the stream goes on. `any`: there was an event.
   bool Drain(bool poll_error);
-  bool TakeDeviceEvents();
+  bool TakeDeviceEvents(bool& any);
   bool Restart(int error_number, const char* syscall);
+  /// After poll(2) announced what was not there.
+  void EmptyWake();
   int Dequeue(Dequeued& frame);
   int Queue(uint32_t index);
   bool Complete(const Dequeued& frame) const;
