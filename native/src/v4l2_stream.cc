@@ -235,20 +235,28 @@ bool Stream::Complete(const Dequeued& frame) const {
   return true;
 }
 
-void Stream::CountSequence(uint32_t sequence) {
+void Stream::CountSequence(uint32_t sequence, bool damaged) {
   if (!have_sequence_) {
     have_sequence_ = true;
   } else {
     // The driver's number wraps at 2^32, as does this subtraction.
     const uint32_t step = sequence - last_sequence_;
     const bool backwards = step == 0 || step > 0x7fffffff;
-    const uint64_t skipped = backwards ? 0 : step - 1;
-    sequence_ += skipped + 1;
+    if (backwards && damaged) {
+      // Some drivers give a damaged buffer back before they number it. What it should have been is missing before the next good frame.
+      unnumbered_++;
+      return;
+    }
+    const uint64_t between = backwards ? 0 : step - 1;
+    // Damaged frames were counted as such.
+    const uint64_t skipped = between - std::min(between, unnumbered_);
+    sequence_ += between + 1;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (backwards) counters_.sequence_resets++;
     counters_.skipped += skipped;
     dropped_since_taken_ += skipped;
   }
+  unnumbered_ = 0;
   last_sequence_ = sequence;
 }
 
@@ -284,10 +292,11 @@ bool Stream::Drain(bool poll_error) {
       break;
     }
     buffers_[frame.index].queued = false;
-    CountSequence(frame.sequence);
+    const bool damaged = (frame.flags & V4L2_BUF_FLAG_ERROR) != 0;
+    CountSequence(frame.sequence, damaged);
     uint32_t give_back = frame.index;
     bool keep = false;
-    if ((frame.flags & V4L2_BUF_FLAG_ERROR) != 0) {
+    if (damaged) {
       count(&StreamCounters::error);
     } else if (!Complete(frame)) {
       count(&StreamCounters::short_frames);

@@ -142,7 +142,7 @@ class Stream {
   int Queue(uint32_t index);
   bool Complete(const Dequeued& frame) const;
   void Publish(const Dequeued& frame);
-  void CountSequence(uint32_t sequence);
+  void CountSequence(uint32_t sequence, bool damaged);
   void Emit(StreamEvent event);
   bool End(StreamEvent::Kind kind, int error_number, const char* syscall);
   bool LostOrFailed(int error_number, const char* syscall);
@@ -177,6 +177,8 @@ class Stream {
   int empty_in_row_ = 0;
   bool have_sequence_ = false;
   uint32_t last_sequence_ = 0;
+  /// Damaged frames since, without a number of their own.
+  uint64_t unnumbered_ = 0;
   uint64_t sequence_ = 0;
 
   std::mutex mutex_;
