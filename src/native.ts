@@ -218,11 +218,15 @@ export interface FakeDeviceOptions {
   formats: {
     fourcc: string;
     description?: string;
+    /** V4L2_FMT_FLAG_COMPRESSED. */
+    compressed?: boolean;
     sizes: ({ width: number; height: number; intervals?: Fraction[] } | Omit<CameraSize, 'intervals'>)[];
   }[];
   controls?: (Partial<CameraControl> & { id: number; name: string })[];
   /** Bytes behind the pixels of each row. */
   padding?: number;
+  /** It says 0 for `bytesPerLine`, as drivers do for compressed formats. */
+  noStride?: boolean;
   /** Hz; 0, the default: frames come only when pushed. */
   fps?: number;
   /** V4L2_BUF_FLAG_TIMESTAMP_* and TSTAMP_SRC_*. Default: monotonic, start of exposure. */

@@ -118,6 +118,7 @@ FakeConfig ConfigOf(Napi::Env env, const Napi::Object& options) {
   if (Flag(options, "multiPlanar")) config.device_caps = V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_STREAMING;
   config.device_caps = Unsigned(options, "deviceCaps", config.device_caps);
   config.padding = Unsigned(options, "padding", 0);
+  config.no_stride = Flag(options, "noStride");
   config.fps = Number(options, "fps", 0);
   config.timestamp_flags = Unsigned(options, "timestampFlags", config.timestamp_flags);
   config.first_sequence = Unsigned(options, "firstSequence", 0);
@@ -127,6 +128,7 @@ FakeConfig ConfigOf(Napi::Env env, const Napi::Object& options) {
     FormatEntry entry;
     entry.fourcc = FourccOf(env, item.Get("fourcc"));
     entry.description = String(item, "description", FourccText(entry.fourcc));
+    if (Flag(item, "compressed")) entry.flags = V4L2_FMT_FLAG_COMPRESSED;
     ForEach(item, "sizes", [&](const Napi::Object& object) {
       FormatEntry::Size size;
       const std::string type = String(object, "type", "discrete");

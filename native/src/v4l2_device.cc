@@ -44,6 +44,7 @@ uint32_t BytesPerPixel(uint32_t fourcc) {
   }
 }
 
+/// The usual ones: their driver may never have been asked for its list.
 bool Compressed(uint32_t fourcc) {
   switch (fourcc) {
     case V4L2_PIX_FMT_MJPEG:
@@ -68,7 +69,7 @@ size_t PixelFormat::TotalBytes() const {
 }
 
 size_t PixelFormat::LeastBytes(size_t plane) const {
-  if (Compressed(fourcc)) return 0;
+  if (compressed) return 0;
   const PlaneFormat& format = planes[plane];
   const size_t row = static_cast<size_t>(width) * BytesPerPixel(fourcc);
   if (row == 0 || planes.size() != 1 || height == 0) return format.size_image;
@@ -143,6 +144,7 @@ std::vector<FormatEntry> Device::Formats() {
     FormatEntry entry;
     entry.fourcc = description.pixelformat;
     entry.flags = description.flags;
+    if ((entry.flags & V4L2_FMT_FLAG_COMPRESSED) != 0) compressed_.insert(entry.fourcc);
     entry.description = Text(description.description);
     for (uint32_t j = 0; j < kMostSizes; j++) {
       v4l2_frmsizeenum size{};
@@ -271,9 +273,13 @@ PixelFormat Device::ReadFormat(const v4l2_format& format) const {
     read.field = pix.field;
     read.planes.push_back({pix.bytesperline, pix.sizeimage});
   }
-  // Some drivers leave the stride of a packed format at zero.
-  for (PlaneFormat& plane : read.planes)
-    if (plane.bytes_per_line == 0 && read.planes.size() == 1) plane.bytes_per_line = read.width * BytesPerPixel(read.fourcc);
+  read.compressed = Compressed(read.fourcc) || compressed_.count(read.fourcc) != 0;
+  if (read.planes.size() == 1 && read.planes[0].bytes_per_line == 0) {
+    const uint32_t pixel = BytesPerPixel(read.fourcc);
+    // Some drivers leave the stride of a packed format at zero; else that is how a compressed one says that it has no rows.
+    read.planes[0].bytes_per_line = read.width * pixel;
+    if (pixel == 0) read.compressed = true;
+  }
   return read;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,8 @@ struct PixelFormat {
   uint32_t width = 0;
   uint32_t height = 0;
   uint32_t field = V4L2_FIELD_ANY;
+  /// Frames may have any size.
+  bool compressed = false;
   std::vector<PlaneFormat> planes;
 
   size_t TotalBytes() const;
@@ -137,6 +140,8 @@ class Device {
   std::string path_;
   int fd_ = -1;
   Capability capability_;
+  /// Formats that Formats() found to be compressed.
+  std::set<uint32_t> compressed_;
 };
 
 #define IRST_IOCTL(device, request, argument) (device).Ioctl(request, #request, argument)

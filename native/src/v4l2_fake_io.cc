@@ -192,7 +192,7 @@ void FakeIo::Write(v4l2_format& format) const {
     pix.field = format_.field;
     pix.num_planes = static_cast<__u8>(format_.planes.size());
     for (size_t i = 0; i < format_.planes.size(); i++) {
-      pix.plane_fmt[i].bytesperline = format_.planes[i].bytes_per_line;
+      pix.plane_fmt[i].bytesperline = config_.no_stride ? 0 : format_.planes[i].bytes_per_line;
       pix.plane_fmt[i].sizeimage = format_.planes[i].size_image;
     }
   } else {
@@ -201,7 +201,7 @@ void FakeIo::Write(v4l2_format& format) const {
     pix.width = format_.width;
     pix.height = format_.height;
     pix.field = format_.field;
-    pix.bytesperline = format_.planes[0].bytes_per_line;
+    pix.bytesperline = config_.no_stride ? 0 : format_.planes[0].bytes_per_line;
     pix.sizeimage = format_.planes[0].size_image;
   }
 }

@@ -26,6 +26,8 @@ struct FakeConfig {
   std::vector<ControlEntry> controls;
   /// Bytes behind the pixels of each row.
   uint32_t padding = 0;
+  /// It says that its rows have no bytes, as with compressed formats.
+  bool no_stride = false;
   /// Memory planes of a multi-planar device.
   uint32_t planes = 1;
   /// Frames come by themselves at this rate, Hz; 0: only when pushed.

@@ -18,3 +18,23 @@ test('bytes that only pad the last row may be missing', async () => {
   it.fake.push({ bytesUsed: 64 * 8 - 33 });
   await it.until(() => it.camera.counters().short === 1);
 });
+
+test('a compressed frame may have any size: of a format that the driver lists as such', async () => {
+  it = FakeCamera.start({ formats: [{ fourcc: 'VP80', compressed: true, sizes: [{ width: 16, height: 8 }] }] });
+  it.camera.stop();
+  expect(it.camera.formats()).toMatchObject([{ compressed: true }]);
+  it.camera.start({ slots: it.slots, meta: it.meta }, () => {});
+  expect(await it.frame({ bytesUsed: 100 })).toMatchObject({ sequence: 0, dropped: 0, bytesUsed: 100 });
+});
+
+test('or of an unknown one that has no rows', async () => {
+  it = FakeCamera.start({ noStride: true, formats: [{ fourcc: 'XYZ0', sizes: [{ width: 16, height: 8 }] }] });
+  expect(await it.frame({ bytesUsed: 100 })).toMatchObject({ sequence: 0, dropped: 0, bytesUsed: 100 });
+});
+
+test('a packed format whose driver says that it has no rows is as large as its pixels', async () => {
+  it = FakeCamera.start({ noStride: true });
+  expect(it.camera.getFormat().bytesPerLine).toBe(32);
+  it.fake.push({ bytesUsed: 255 });
+  await it.until(() => it.camera.counters().short === 1);
+});
