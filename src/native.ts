@@ -84,6 +84,19 @@ export interface PixelFormat {
   fourcc: string;
   width: number;
   height: number;
+  /** How the rows of a picture in two fields lie: V4L2_FIELD_*, `none` for a picture without. */
+  field:
+    | 'any'
+    | 'none'
+    | 'top'
+    | 'bottom'
+    | 'interlaced'
+    | 'seq-tb'
+    | 'seq-bt'
+    | 'alternate'
+    | 'interlaced-tb'
+    | 'interlaced-bt'
+    | 'unknown';
   /** From one row's beginning to the next one's, in the first plane. */
   bytesPerLine: number;
   /** Of all planes together: what a slot must hold. */
@@ -225,6 +238,8 @@ export interface FakeDeviceOptions {
   controls?: (Partial<CameraControl> & { id: number; name: string })[];
   /** Bytes behind the pixels of each row. */
   padding?: number;
+  /** V4L2_FIELD_*. Default: 1, none. */
+  field?: number;
   /** It says 0 for `bytesPerLine`, as drivers do for compressed formats. */
   noStride?: boolean;
   /** Hz; 0, the default: frames come only when pushed. */

@@ -60,11 +60,19 @@ Napi::Object Fraction(Napi::Env env, v4l2_fract fraction) {
   return object;
 }
 
+/// https://docs.kernel.org/userspace-api/media/v4l/field-order.html
+const char* FieldName(uint32_t field) {
+  static constexpr const char* kNames[] = {"any",    "none",   "top",       "bottom",        "interlaced",
+                                           "seq-tb", "seq-bt", "alternate", "interlaced-tb", "interlaced-bt"};
+  return field < sizeof kNames / sizeof *kNames ? kNames[field] : "unknown";
+}
+
 Napi::Object FormatObject(Napi::Env env, const PixelFormat& format) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("fourcc", FourccText(format.fourcc));
   object.Set("width", format.width);
   object.Set("height", format.height);
+  object.Set("field", FieldName(format.field));
   object.Set("bytesPerLine", format.planes.empty() ? 0 : format.planes[0].bytes_per_line);
   object.Set("sizeImage", static_cast<double>(format.TotalBytes()));
   Napi::Array planes = Napi::Array::New(env);
@@ -118,6 +126,7 @@ FakeConfig ConfigOf(Napi::Env env, const Napi::Object& options) {
   if (Flag(options, "multiPlanar")) config.device_caps = V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_STREAMING;
   config.device_caps = Unsigned(options, "deviceCaps", config.device_caps);
   config.padding = Unsigned(options, "padding", 0);
+  config.field = Unsigned(options, "field", V4L2_FIELD_NONE);
   config.no_stride = Flag(options, "noStride");
   config.fps = Number(options, "fps", 0);
   config.timestamp_flags = Unsigned(options, "timestampFlags", config.timestamp_flags);

@@ -172,7 +172,7 @@ PixelFormat FakeIo::Laid(uint32_t fourcc, uint32_t width, uint32_t height) const
   format.fourcc = fourcc;
   format.width = width;
   format.height = height;
-  format.field = V4L2_FIELD_NONE;
+  format.field = config_.field;
   const uint32_t line = width * PixelBytes(fourcc) + config_.padding;
   if (MultiPlanar() && config_.planes == 2) {
     format.planes = {{line, line * height}, {line, line * height / 2}};

@@ -51,6 +51,12 @@ const SLOTS = 3;
 /** What keeps a camera from being opened now, but may pass by itself. All else that is wrong at the very first start is final. */
 const PASSING: readonly string[] = ['CAMERA_NOT_FOUND', 'CAMERA_DENIED', 'CAMERA_BUSY', 'CAMERA_GONE', 'CAMERA_FAILED'];
 
+/**
+ * One field behind the other, or each in a frame of its own: not the rows of a picture in their order.
+ * https://docs.kernel.org/userspace-api/media/v4l/field-order.html
+ */
+const APART: readonly PixelFormat['field'][] = ['seq-tb', 'seq-bt', 'alternate'];
+
 export interface V4l2Hooks extends SourceHooks, DeviceHooks {
   /** Told of each step of the source's states. */
   onTransition?: (transition: CaptureTransition) => void;
@@ -228,6 +234,8 @@ export class V4l2Source implements FrameSource {
       const asked = `${profile.fourcc} ${width}x${height}`;
       const got = `${format.fourcc} ${format.width}x${format.height}`;
       if (asked !== got) throw formatRefused(path, asked, got);
+      if (APART.includes(format.field))
+        throw formatRefused(path, asked, `${got} with its fields apart (${format.field})`);
       const decoder = new FrameDecoder(profile, { width, height });
       decoder.checkFormat(format);
       const { info } = this;

@@ -100,6 +100,24 @@ test('a driver that silently takes another format', async () => {
 });
 
 test.each([
+  [5, 'seq-tb'],
+  [6, 'seq-bt'],
+  [7, 'alternate'],
+])('a driver whose pictures have their fields apart (%i)', async (field, name) => {
+  it = new FakeSource({ field });
+  await expect(it.start()).rejects.toMatchObject({
+    ...{ code: 'CAMERA_FORMAT_REFUSED', syscall: 'VIDIOC_S_FMT', exitCode: 78 },
+    message: `/dev/video0 was asked for Y16  16x8 and took Y16  16x8 with its fields apart (${name}) instead`,
+  });
+  expect(it.fake.state().open).toBe(0);
+});
+
+test.each([0, 1, 4])('one whose rows are in their order is taken (field %i)', async (field) => {
+  it = new FakeSource({ field });
+  await it.start();
+});
+
+test.each([
   ['generic-grey', 'PROFILE_UNFIT', /^\/dev\/video0: profile generic-grey does not fit: fourcc: expected "GREY"/],
   ['flir-boson-640', 'PROFILE_UNFIT', /does not fit: width: expected 640x512, "Y16 " has 16x8/],
   ['nothing-such', 'PROFILE_UNKNOWN', /there is no camera profile nothing-such/],

@@ -75,10 +75,19 @@ test('discrete, stepwise and continuous sizes, and intervals', () => {
 test('what S_FMT makes of a wish is read back', () => {
   const device = open({ padding: 64 });
   expect(device.setFormat({ fourcc: 'GREY', width: 101, height: 5000 })).toMatchObject({
-    ...{ fourcc: 'GREY', width: 96, height: 512, bytesPerLine: 160, sizeImage: 160 * 512 },
+    ...{ fourcc: 'GREY', width: 96, height: 512, bytesPerLine: 160, sizeImage: 160 * 512, field: 'none' },
   });
   expect(device.setFormat({ fourcc: 'NV12', width: 640, height: 512 }).fourcc).toBe('Y16 ');
   expect(() => device.setFormat({ fourcc: 'Y1', width: 1, height: 1 })).toThrow(TypeError);
+});
+
+test.each([
+  [4, 'interlaced'],
+  [7, 'alternate'],
+  [9, 'interlaced-bt'],
+  [10, 'unknown'],
+])('the field order %i is %s', (field, name) => {
+  expect(open({ field }).getFormat().field).toBe(name);
 });
 
 test('frame intervals: the nearest, read back', () => {
