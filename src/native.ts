@@ -238,6 +238,8 @@ export interface FakeDeviceOptions {
   controls?: (Partial<CameraControl> & { id: number; name: string })[];
   /** Bytes behind the pixels of each row. */
   padding?: number;
+  /** The padding once a rate was set. */
+  ratePadding?: number;
   /** V4L2_FIELD_*. Default: 1, none. */
   field?: number;
   /** It says 0 for `bytesPerLine`, as drivers do for compressed formats. */

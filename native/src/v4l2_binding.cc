@@ -126,6 +126,7 @@ FakeConfig ConfigOf(Napi::Env env, const Napi::Object& options) {
   if (Flag(options, "multiPlanar")) config.device_caps = V4L2_CAP_VIDEO_CAPTURE_MPLANE | V4L2_CAP_STREAMING;
   config.device_caps = Unsigned(options, "deviceCaps", config.device_caps);
   config.padding = Unsigned(options, "padding", 0);
+  if (options.Get("ratePadding").IsNumber()) config.rate_padding = Unsigned(options, "ratePadding", 0);
   config.field = Unsigned(options, "field", V4L2_FIELD_NONE);
   config.no_stride = Flag(options, "noStride");
   config.fps = Number(options, "fps", 0);

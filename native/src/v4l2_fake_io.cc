@@ -306,6 +306,7 @@ int FakeIo::Handle(int fd, unsigned long request, void* argument) {
       auto& parm = *static_cast<v4l2_streamparm*>(argument);
       if (parm.type != Type()) return Refuse(EINVAL);
       if (request == VIDIOC_S_PARM) {
+        if (!buffers_.empty()) return Refuse(EBUSY);
         const v4l2_fract wanted = parm.parm.capture.timeperframe;
         if (wanted.denominator > 0) {
           interval_ = wanted;
@@ -325,6 +326,10 @@ int FakeIo::Handle(int fd, unsigned long request, void* argument) {
           }
           if (config_.fps > 0 && interval_.numerator > 0)
             config_.fps = static_cast<double>(interval_.denominator) / interval_.numerator;
+        }
+        if (config_.rate_padding) {
+          config_.padding = *config_.rate_padding;
+          format_ = Laid(format_.fourcc, format_.width, format_.height);
         }
       }
       parm.parm.capture.capability = V4L2_CAP_TIMEPERFRAME;

@@ -26,6 +26,8 @@ struct FakeConfig {
   std::vector<ControlEntry> controls;
   /// Bytes behind the pixels of each row.
   uint32_t padding = 0;
+  /// The padding once a rate was set: S_PARM may change the layout of the frames.
+  std::optional<uint32_t> rate_padding;
   /// V4L2_FIELD_*.
   uint32_t field = V4L2_FIELD_NONE;
   /// It says that its rows have no bytes, as with compressed formats.

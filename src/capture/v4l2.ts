@@ -230,7 +230,10 @@ export class V4l2Source implements FrameSource {
           ? bestFit(path, description, matchProfiles(description, profiles).fits)
           : { stored: named, ...sizeUnder(description, named.profile) };
       const { profile } = stored;
-      const format = camera.setFormat({ fourcc: profile.fourcc, width, height });
+      camera.setFormat({ fourcc: profile.fourcc, width, height });
+      const fps = rateOf(camera, options.fps) ?? profile.fpsNominal;
+      // Read only now: with the rate a driver may have settled another stride and size of its frames (uvcvideo does).
+      const format = camera.getFormat();
       const asked = `${profile.fourcc} ${width}x${height}`;
       const got = `${format.fourcc} ${format.width}x${format.height}`;
       if (asked !== got) throw formatRefused(path, asked, got);
@@ -242,7 +245,6 @@ export class V4l2Source implements FrameSource {
       const size = `${decoder.width}x${decoder.height}, ${decoder.bits} bit`;
       const before = info && `${info.width}x${info.height}, ${info.bits} bit`;
       if (before !== undefined && before !== size) throw changed(path, before, size);
-      const fps = rateOf(camera, options.fps) ?? profile.fpsNominal;
       const stallMs = Math.max(options.stallTimeoutMs ?? DEFAULT_STALL_MS, fps === undefined ? 0 : 5000 / fps);
       const stream: Stream = {
         camera,

@@ -52,3 +52,10 @@ test('a rate that is asked for is the nearest that the driver has', async () => 
   it = new FakeSource({ formats: [{ fourcc: 'Y16 ', sizes }] }, { fps: 25 });
   expect((await it.start()).fps).toBe(30);
 });
+
+test.each([0, 6, 32])('a driver that lays its frames out anew with the rate (padding %i)', async (ratePadding) => {
+  it = new FakeSource({ padding: 16, ratePadding }, { fps: 60 });
+  await it.start();
+  const { data } = await it.frame();
+  expect([...data.slice(0, 3), data[16], data[16 * 7 + 15]]).toEqual([0, 1, 2, 1, 22]);
+});
