@@ -137,6 +137,16 @@ export function failed(path: string, call: Call = {}): CameraError {
   });
 }
 
+/** Its input, that of a video receiver, sends something else now. */
+export function sourceChanged(path: string, call: Call = {}): CameraError {
+  return new CameraError('CAMERA_FAILED', `${path}: the source changed its format`, {
+    hint: 'check what is connected to its input; it is opened again',
+    exitCode: EXIT.unavailable,
+    ...call,
+    path,
+  });
+}
+
 export function stalled(path: string, ms: number): CameraError {
   return new CameraError('CAMERA_STALLED', `${path} gave no good frame for ${Math.round(ms) / 1000} s`, {
     hint: 'check the cable, the bandwidth of the bus and the camera; stallTimeoutMs allows longer gaps',

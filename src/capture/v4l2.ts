@@ -23,6 +23,7 @@ import {
   frameShort,
   gone,
   ofCamera,
+  sourceChanged,
   stalled,
 } from './camera-errors.js';
 import { checkDevice, type DeviceHooks, openCamera } from './device.js';
@@ -46,6 +47,8 @@ const MAX_BACKOFF_MS = 10_000;
 const ABSENT_MS = 1000;
 /** A stream that ran for so long was not failing from the start. */
 const STABLE_MS = 10_000;
+/** After a source change a stream is opened anew at once if it ran for so long, or gave a frame. */
+const SETTLED_MS = 1000;
 const SLOTS = 3;
 
 /** What keeps a camera from being opened now, but may pass by itself. All else that is wrong at the very first start is final. */
@@ -78,6 +81,8 @@ interface Stream {
   /** Good frames that could not be decoded. */
   undecodable: number;
   startedAt: number;
+  /** It gave a frame. */
+  gave: boolean;
   /** Since when there are only frames that cannot be decoded, ms of the performance clock. */
   undecodableSince: number | undefined;
   /** Since when it is stalled, ms of the performance clock. */
@@ -266,6 +271,7 @@ export class V4l2Source implements FrameSource {
         base: this.lastSequence + 1,
         undecodable: 0,
         startedAt: performance.now(),
+        gave: false,
         undecodableSince: undefined,
         stalledAt: undefined,
         ended: undefined,
@@ -317,7 +323,7 @@ export class V4l2Source implements FrameSource {
         stream.ended = { error: failed(path, call), reopen: false };
         break;
       case 'source-change':
-        stream.ended = { error: failed(path, call), reopen: true };
+        stream.ended = { error: sourceChanged(path, call), reopen: true };
         break;
     }
   }
@@ -347,6 +353,7 @@ export class V4l2Source implements FrameSource {
       const { captureMonotonicNs, capturedAtMs } = stampOf(this.clock, meta[FRAME_META.captureNs]!);
       const sequence = stream.base + Number(meta[FRAME_META.sequence]);
       this.lastSequence = sequence;
+      stream.gave = true;
       if (this.failures > 0 && performance.now() - stream.startedAt > STABLE_MS) this.failures = 0;
       const { width, height, bits, data, telemetry } = pixels;
       if (telemetry === undefined) return { sequence, captureMonotonicNs, capturedAtMs, width, height, bits, data };
@@ -409,13 +416,15 @@ export class V4l2Source implements FrameSource {
   private leave(stream: Stream, error: CameraError, reopen: boolean): void {
     this.tellDrops(stream);
     this.close(stream, 'stale');
-    if (reopen) {
-      this.go('lost', 'the source changed its format');
+    const ranMs = performance.now() - stream.startedAt;
+    // A signal that comes and goes would be negotiated again and again.
+    if (reopen && (stream.gave || ranMs > SETTLED_MS)) {
+      this.go('lost', error.message);
       return;
     }
     this.go('lost', error.message, error);
     // Whoever is gone may be back at once; who fails soon after each start is waited for longer and longer.
-    if (performance.now() - stream.startedAt > STABLE_MS) this.failures = 0;
+    if (ranMs > STABLE_MS) this.failures = 0;
     this.resting = error;
   }
 
