@@ -2,11 +2,10 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { type HealthSeverity, judgeHealth, readHealth, SEVERITIES, type Verdict } from '../service/health.js';
+import { judgeHealth, readHealth, SEVERITIES, type Verdict } from '../service/health.js';
+import { watchHealth } from '../service/health-watch.js';
 import { numberOption, stopSignal } from './inputs.js';
 import { globalOptions, print, printJson, usageError } from './shared.js';
-
-const POLL_MS = 250;
 
 interface HealthOptions {
   wait?: number;
@@ -29,7 +28,7 @@ export function register(program: Command): void {
     .option('--wait <s>', 'wait so long for "ok", s (0 to 3600)', numberOption(0, 3600))
     .option(
       '--stable <s>',
-      'only what holds for so long without a break or restart counts, s (0 to 3600)',
+      'only what holds for so long without a break or restart counts, else it is failing, s (0 to 3600)',
       numberOption(0, 3600),
     )
     .option('--instance <name>', 'of the service irst-edge@NAME')
@@ -45,38 +44,17 @@ async function health(options: HealthOptions, command: Command): Promise<void> {
   const directory = path.resolve(
     options.directory ?? (instance === undefined ? '/run/irst-edge' : `/run/irst-edge-${instance}`),
   );
-  const verdict = await watch(directory, Math.max(wait, stable) * 1000, stable * 1000, stopSignal());
+  const verdict = await watchHealth({
+    waitMs: wait * 1000,
+    stableMs: stable * 1000,
+    signal: stopSignal(),
+    ask: () => ask(directory),
+    now: () => performance.now(),
+    sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => {}),
+  });
   if (globalOptions(command).json) await printJson({ ...verdict, directory });
   else await print([verdict.severity, ...verdict.reasons].join('\n  '));
   process.exitCode = SEVERITIES.indexOf(verdict.severity);
-}
-
-/** Asks until it is `ok`, and has been for `stableMs` by one and the same process, or the time is over: then the worst of the last span. */
-async function watch(directory: string, waitMs: number, stableMs: number, signal: AbortSignal): Promise<Verdict> {
-  let begun: number | undefined;
-  let since: number | undefined;
-  let pid: number | undefined;
-  for (;;) {
-    const verdict = ask(directory);
-    const now = performance.now();
-    // With the first answer, as `since`: what holds from then to the end has held for all of the time.
-    begun ??= now;
-    if (verdict.severity !== 'ok' || verdict.health?.pid !== pid) since = undefined;
-    pid = verdict.health?.pid;
-    if (verdict.severity === 'ok') {
-      since ??= now;
-      if (now - since >= stableMs) return verdict;
-    }
-    if (now - begun >= waitMs || signal.aborted)
-      return since === undefined ? verdict : notYet(verdict, now - since, stableMs);
-    await delay(Math.min(POLL_MS, begun + waitMs - now), undefined, { signal }).catch(() => {});
-  }
-}
-
-function notYet(verdict: Verdict, heldMs: number, stableMs: number): Verdict {
-  const severity: HealthSeverity = 'degraded';
-  const text = `ok for ${(heldMs / 1000).toFixed(1)} s only, asked for ${stableMs / 1000} s`;
-  return { ...verdict, severity, reasons: [text] };
 }
 
 function ask(directory: string): Verdict {
