@@ -104,6 +104,27 @@ describe('Commands', () => {
     expect(balanced(c)).toMatchObject({ refused: 1, pending: 0 });
   });
 
+  it.each([
+    ['threshold', '0.5', [false, true]],
+    // A picture that nobody waits for any more.
+    ['snapshot', 'on', [false]],
+  ])('tells of %s that is done after it was refused for its time, where it is a state', async (name, payload, ok) => {
+    let finish = (_: CommandResult) => {};
+    const { c, answers, send } = commands({
+      onCommand: () => new Promise((resolve) => (finish = resolve)),
+      timeoutMs: 10,
+    });
+    send(`irst/d/north/${name}/set`, payload);
+    await delay(40);
+    finish({ ok: true, value: 0.5 });
+    await settle();
+    expect(answers.map(([, answer]) => answer.ok)).toEqual(ok);
+    expect(balanced(c)).toMatchObject({ done: 0, refused: 1, pending: 0 });
+    // What it is now goes into the refusals to come.
+    send(`irst/d/north/${name}/set`, '{');
+    expect(answers.at(-1)?.[1]).toMatchObject({ ok: false, ...(name === 'threshold' && { value: 0.5 }) });
+  });
+
   it('ignores retained orders, other topics and other cameras', async () => {
     const { c, orders, answers, send } = commands();
     send(SET, '0.5', true);

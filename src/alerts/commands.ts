@@ -30,7 +30,7 @@ export interface CommandsOptions {
   /** Commands a second, on average, and at once. Default 5 and 20. */
   ratePerSecond?: number;
   burst?: number;
-  /** Longest that a command may take, ms. Default 10 000. */
+  /** Longest that a command may take before it is refused, ms; one that is done later is told of then. Default 10 000. */
   timeoutMs?: number;
   /** For tests: wall clock, ms since 1970, and a clock that is never set, ms. */
   now?: () => number;
@@ -189,12 +189,22 @@ export class Commands {
   async #carryOut(name: CommandName, camera: string, value: CommandValue): Promise<CommandResult> {
     const { onCommand, timeoutMs } = this.#options;
     let timer: NodeJS.Timeout | undefined;
+    let refused = false;
     const late = new Promise<CommandResult>((resolve) => {
-      timer = setTimeout(() => resolve({ ok: false, error: `not done within ${timeoutMs} ms` }), timeoutMs);
+      timer = setTimeout(() => {
+        refused = true;
+        resolve({ ok: false, error: `not done within ${timeoutMs} ms` });
+      }, timeoutMs);
       timer.unref();
     });
+    const done = async () => {
+      const result = await onCommand(name, camera, value);
+      // Done all the same: what the refusal said is in force is so no more.
+      if (refused && result.ok && RETAINED_COMMANDS[name]) this.tell(name, camera, result.value);
+      return result;
+    };
     try {
-      return await Promise.race([onCommand(name, camera, value), late]);
+      return await Promise.race([done(), late]);
     } catch (error) {
       const { code, message } = error as { code?: unknown; message?: unknown };
       const text = String(message ?? error);

@@ -20,6 +20,8 @@ function reporter(input: Partial<EdgeConfigInput> = {}, synchronised = true) {
   const states: Record<string, unknown>[] = [];
   const forms: string[] = [];
   const asked: (number | null)[] = [];
+  /** How the worker answers: dead, it does not. */
+  const worker = { dead: false, hold: Promise.resolve() };
   const publisher = {
     publishEvent: (record: OutboxRecord) => records.push(record),
     publishDetections: (message: DetectionsMessage) => detections.push(message),
@@ -36,7 +38,11 @@ function reporter(input: Partial<EdgeConfigInput> = {}, synchronised = true) {
     }
     override async setThreshold(value: number | null) {
       asked.push(value);
-      return value ?? 0.5;
+      await worker.hold;
+      return worker.dead ? undefined : (value ?? 0.5);
+    }
+    override holdThreshold(value: number | null) {
+      asked.push(value);
     }
   }
   const supervisor = new Running({
@@ -62,7 +68,7 @@ function reporter(input: Partial<EdgeConfigInput> = {}, synchronised = true) {
     const next = configSchema.parse({ cameras: [camera], alerts });
     return { profile: made.reconfigure(next, next.cameras[0]!), asked: [...asked] };
   };
-  return { made, records, detections, events, states, forms, reload };
+  return { made, records, detections, events, states, forms, reload, worker, asked };
 }
 
 function frame(sequence: number, x: number, y: number): FrameResult {
@@ -213,6 +219,47 @@ describe('CameraReporter', () => {
     expect(states.at(-1)).toMatchObject({ profile: 'default' });
     // The configuration itself is in force: its threshold is the worker's to know.
     expect(reload({})).toEqual({ profile: 'default', asked: [] });
+  });
+
+  it('what the worker does not live to answer changes nothing', async () => {
+    const { made, reload, states, worker } = reporter({ alerts: NIGHT });
+    await made.setProfile('night');
+    await made.setThreshold(0.6);
+    worker.dead = true;
+    expect(await made.setThreshold(0.8)).toBeUndefined();
+    expect(await made.setThreshold(null)).toBeUndefined();
+    expect(await made.setProfile('default')).toEqual({ ok: false, error: 'the camera is not running' });
+    made.state();
+    expect(states.at(-1)).toMatchObject({ profile: 'night' });
+    expect(reload(NIGHT)).toEqual({ profile: 'night', asked: [0.6] });
+  });
+
+  it('commands that come while one waits for the worker go by what that one brings into force', async () => {
+    const { made, asked, worker } = reporter({ alerts: NIGHT });
+    let answer = () => {};
+    worker.hold = new Promise((resolve) => (answer = resolve));
+    const both = [made.setProfile('night'), made.setThreshold(null)];
+    answer();
+    expect(await Promise.all(both)).toEqual([{ ok: true, value: 'night' }, 0.7]);
+    expect(asked).toEqual([0.7, 0.7]);
+  });
+
+  it.each([
+    ['another threshold of it', { profiles: [{ name: 'night', threshold: 0.8 }] }, true, 'night', [0.7, 0.8]],
+    ['no profile of that name', {}, false, 'default', [0.7, null]],
+  ])('a reload while a profile waits for the worker, to %s, counts', async (_, alerts, ok, profile, expected) => {
+    const { made, asked, states, reload, worker } = reporter({ alerts: NIGHT });
+    let answer = () => {};
+    worker.hold = new Promise((resolve) => (answer = resolve));
+    const set = made.setProfile('night');
+    await vi.waitFor(() => expect(asked).toEqual([0.7]));
+    const early = asked.splice(0);
+    reload(alerts);
+    answer();
+    expect((await set).ok).toBe(ok);
+    made.state();
+    expect(states.at(-1)).toMatchObject({ profile });
+    expect([...early, ...asked]).toEqual(expected);
   });
 
   it('ends what is open when the camera is away for longer than a loose plug', () => {

@@ -53,6 +53,8 @@ export class CameraReporter {
   private profile = DEFAULT_PROFILE;
   /** What a command set; null: nothing since the profile came into force. */
   private commanded: number | null = null;
+  /** The end of the commands so far. */
+  private turn: Promise<unknown> = Promise.resolve();
   private snapshotAt = Number.NEGATIVE_INFINITY;
   private away: NodeJS.Timeout | undefined;
 
@@ -89,7 +91,7 @@ export class CameraReporter {
     const profile = this.profileNamed(before);
     if (profile === undefined) this.profile = DEFAULT_PROFILE;
     else this.engine.configure(profileRules(config, profile));
-    if (before !== DEFAULT_PROFILE) void this.supervisor.setThreshold(this.commanded ?? profile?.threshold ?? null);
+    if (before !== DEFAULT_PROFILE) this.holdThreshold();
     this.state();
     return this.profile;
   }
@@ -145,29 +147,61 @@ export class CameraReporter {
   }
 
   /** Null: as the profile in force, else the configuration, says. Resolves with what is in force then; undefined: not running. */
-  async setThreshold(value: number | null): Promise<number | undefined> {
-    if (!this.supervisor.running) return undefined;
-    this.commanded = value;
-    return this.supervisor.setThreshold(value ?? this.profileNamed(this.profile)?.threshold ?? null);
+  setThreshold(value: number | null): Promise<number | undefined> {
+    return this.inTurn(async () => {
+      if (!this.supervisor.running) return undefined;
+      const { config } = this;
+      const inForce = await this.supervisor.setThreshold(value ?? this.profileNamed(this.profile)?.threshold ?? null);
+      if (inForce === undefined) return undefined;
+      this.commanded = value;
+      // A reload meanwhile did not know of it.
+      if (this.config !== config) this.holdThreshold();
+      return inForce;
+    });
   }
 
   /** Brings a profile into force, `default` or one that is configured; what commands changed before gives way to it. */
-  async setProfile(name: string): Promise<CommandResult> {
-    const { alerts } = this.config;
-    const profile = this.profileNamed(name);
-    if (profile === undefined && name !== DEFAULT_PROFILE) {
-      const known = [DEFAULT_PROFILE, ...(alerts.profiles ?? []).map((p) => p.name)];
-      return { ok: false, error: `there is no profile ${name}; there is ${known.join(', ')}` };
-    }
-    // The worker first: where it is gone nothing is half done.
-    if (!this.supervisor.running) return { ok: false, error: NOT_RUNNING };
-    const inForce = await this.supervisor.setThreshold(profile?.threshold ?? null);
-    if (inForce === undefined) return { ok: false, error: NOT_RUNNING };
-    this.engine.configure(profileRules(this.config, profile));
-    this.profile = name;
-    this.commanded = null;
-    this.state();
-    return { ok: true, value: name };
+  setProfile(name: string): Promise<CommandResult> {
+    return this.inTurn(async () => {
+      if (!this.knows(name)) return this.unknownProfile(name);
+      // The worker first: where it is gone nothing is half done.
+      if (!this.supervisor.running) return { ok: false, error: NOT_RUNNING };
+      const { config } = this;
+      const inForce = await this.supervisor.setThreshold(this.profileNamed(name)?.threshold ?? null);
+      if (inForce === undefined) return { ok: false, error: NOT_RUNNING };
+      const known = this.knows(name);
+      if (known) {
+        this.engine.configure(profileRules(this.config, this.profileNamed(name)));
+        this.profile = name;
+        this.commanded = null;
+      }
+      // A reload meanwhile may have changed the profile, or taken it away.
+      if (this.config !== config) this.holdThreshold();
+      if (!known) return this.unknownProfile(name);
+      this.state();
+      return { ok: true, value: name };
+    });
+  }
+
+  /** One after the other, also where an answer comes late: what the one brings into force decides what the next asks for. */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.turn.then(work);
+    this.turn = result.catch(() => {});
+    return result;
+  }
+
+  /** What the command, else the profile in force says, for this worker and those to come. */
+  private holdThreshold(): void {
+    this.supervisor.holdThreshold(this.commanded ?? this.profileNamed(this.profile)?.threshold ?? null);
+  }
+
+  private knows(name: string): boolean {
+    return name === DEFAULT_PROFILE || this.profileNamed(name) !== undefined;
+  }
+
+  private unknownProfile(name: string): CommandResult {
+    const known = [DEFAULT_PROFILE, ...(this.config.alerts.profiles ?? []).map((p) => p.name)];
+    return { ok: false, error: `there is no profile ${name}; there is ${known.join(', ')}` };
   }
 
   /** A small picture of the next frame; refused sooner than the configured time after the last one. */

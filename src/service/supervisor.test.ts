@@ -111,6 +111,32 @@ test('asked for pictures and a threshold, a worker that dies leaves no one waiti
   expect(await s.setThreshold(0.4)).toBeUndefined();
 });
 
+test.each<[string, (s: CameraSupervisor) => unknown, number]>([
+  ['the last one that was in force', (s) => s.setThreshold(0.6), 0.6],
+  ['none, where none was', () => undefined, 0.5],
+  ['one that was held', (s) => s.holdThreshold(0.7), 0.7],
+])('a threshold over which a worker dies is not asked of the next: %s is', async (_, before, after) => {
+  const s = start('dies-once', {}, { ...job, lives: new SharedArrayBuffer(4), deadly: 0.4 });
+  await once(s, 'state');
+  await before(s);
+  // What the worker does not live to answer.
+  expect(await s.setThreshold(0.4)).toBeUndefined();
+  while (!s.running) await once(s, 'state');
+  // It answers in order: with this it has answered for the threshold, if it was asked for one.
+  expect(await s.snapshot({ maxSide: 64, bits: 8, maxBytes: 1000 })).toBeNull();
+  expect(s.threshold).toBe(after);
+});
+
+test('a threshold that is held is asked of the next worker too, and an older answer does not undo it', async () => {
+  const s = start('dies-once', {}, { ...job, lives: new SharedArrayBuffer(4), deadly: 0.7 });
+  await once(s, 'state');
+  const asked = s.setThreshold(0.6);
+  s.holdThreshold(0.7);
+  expect(await asked).toBe(0.6);
+  await once(s, 'restart');
+  while (s.threshold !== 0.7) await once(s, 'state');
+});
+
 test('a worker that hangs is stuck after its limit, one that never got ready waits, one that died is excused', async () => {
   const limits = { silentMs: 300, openingMs: 300, loadingMs: 60_000, framelessMs: 60_000 };
   const s = start('hung', { limits });

@@ -82,7 +82,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   capture: CaptureTransition | undefined;
   /** What runs the network, and why nothing better does, as of the last step. */
   runtime: ProviderStatus | undefined;
-  private wantedThreshold: number | null | undefined;
+  /** What the next worker is asked for: the last that was held, or that a worker said is in force, by the number of its request. */
+  private wanted: { value: number | null; request: number } | undefined;
   private requests = 0;
   private readonly waiting = new Map<number, (value: number | undefined) => void>();
   /** Of the next frame. One at a time: a camera may be away for days, and whoever asks meanwhile waits for the same frame. */
@@ -203,18 +204,27 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     };
   }
 
-  /** Asks the worker for another threshold; null: as configured. Resolves with what is in force then; undefined: it died. */
+  /**
+   * Asks the worker for another threshold; null: as configured. Resolves with what is in force then; undefined: it died, and the next
+   * one is not asked for it.
+   */
   setThreshold(value: number | null): Promise<number | undefined> {
-    this.wantedThreshold = value;
     const request = ++this.requests;
     return new Promise((resolve) => {
       this.waiting.set(request, (inForce) => {
         this.waiting.delete(request);
+        if (inForce !== undefined && request >= (this.wanted?.request ?? 0)) this.wanted = { value, request };
         resolve(inForce);
       });
       if (this.worker === undefined) this.waiting.get(request)?.(undefined);
       else this.ask({ type: 'threshold', value, request });
     });
+  }
+
+  /** The same of the worker that runs and of those to come, whether or not it lives to answer. */
+  holdThreshold(value: number | null): void {
+    this.wanted = { value, request: this.requests + 1 };
+    void this.setThreshold(value);
   }
 
   /** Asks the worker for its next frame. Null: it does not fit; undefined: the worker died, or there is none. */
@@ -294,7 +304,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           this.framePeriodMs = event.source.fps === undefined ? undefined : 1000 / event.source.fps;
           this.threshold = event.threshold;
           // A worker that was restarted knows nothing of what was asked of the one before.
-          if (this.wantedThreshold !== undefined) void this.setThreshold(this.wantedThreshold);
+          if (this.wanted !== undefined) void this.setThreshold(this.wanted.value);
           this.everReady = true;
           this.readyAt = performance.now();
           this.lastError = undefined;
