@@ -58,7 +58,7 @@ export async function loadConfig(file?: string, env: Env = process.env): Promise
     ...document.warnings.map((w) => `line ${w.linePos?.[0].line ?? '?'}: ${firstLine(w.message)}`),
     ...adviceOn(config, raw),
     ...(await missingFiles(config, places)),
-    ...(await checkTrust(config, full, places)),
+    ...(await checkTrust(config, full, places, env)),
   ];
   return { config, warnings, file: full };
 }

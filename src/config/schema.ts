@@ -544,8 +544,8 @@ const security = z
       .enum(['warn', 'refuse', 'ignore'])
       .default('warn')
       .describe(
-        'What to do when this file, the model, the camera profiles, or a password or key belong to another user than root and the one ' +
-          'that runs the program, or may be written to (secrets: read) by everyone.',
+        'What to do when this file, the model, the camera profiles, a password or key, or a library or program that is named by its path ' +
+          'belong to another user than root and the one that runs the program, or may be written to (secrets: read) by everyone.',
       ),
     modelPublicKey: z
       .string()

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { BUNDLED_MANIFEST } from '../util/bundled.js';
@@ -20,18 +20,29 @@ interface Checked {
 }
 
 const SECRETS = new Set(['mqtt.passwordFile', 'mqtt.key']);
+/** Where no library is configured; detect/ort-library-path.ts reads it. */
+const LIBRARY_VARIABLE = 'ORT_LIB';
+/** The library itself, and the providers that it loads from beside itself. */
+const LIBRARIES = /^libonnxruntime.*\.so(\.\d+)*$/;
 const MOST_FILES = 1000;
 
+type Env = Readonly<Record<string, string | undefined>>;
+
 /**
- * Looks at the files that decide what the program does: this configuration, model, profiles, secrets, certificates. Recordings are
- * only data. Returns a line for each that others can change; with `refuse` the first of them is an error.
+ * Looks at the files that decide what the program does: this configuration, model, profiles, secrets, certificates, and the libraries and
+ * programs that are named and run. Recordings are only data. Returns a line for each that others can change; with `refuse` the first of them is an error.
  * @throws EdgeError FILE_UNTRUSTED
  */
-export async function checkTrust(config: EdgeConfig, file: string, places: readonly Place[]): Promise<string[]> {
+export async function checkTrust(
+  config: EdgeConfig,
+  file: string,
+  places: readonly Place[],
+  env: Env,
+): Promise<string[]> {
   const policy = config.security.untrustedFiles;
   if (policy === 'ignore') return [];
   const found: string[] = [];
-  for (const { name, file: checked, secret } of await checkedFiles(config, file, places)) {
+  for (const { name, file: checked, secret } of await checkedFiles(config, file, places, env)) {
     const wrong = await distrust(checked, secret === undefined ? {} : { secret });
     if (wrong === undefined) continue;
     const line = `${name} is not to be trusted: ${wrong.at}: ${wrong.why}`;
@@ -48,11 +59,13 @@ export async function checkTrust(config: EdgeConfig, file: string, places: reado
   return found;
 }
 
-async function checkedFiles(config: EdgeConfig, file: string, places: readonly Place[]): Promise<Checked[]> {
+async function checkedFiles(config: EdgeConfig, file: string, places: readonly Place[], env: Env): Promise<Checked[]> {
   const files: Checked[] = [{ name: 'this configuration', file }];
   const manifest = config.detector.model ?? BUNDLED_MANIFEST;
   files.push({ name: 'the model', file: manifest });
-  for (const name of await namesIn(path.dirname(manifest), '.onnx'))
+  // What a provider is proven by.
+  files.push({ name: 'the model', file: path.join(path.dirname(manifest), 'golden.json') });
+  for (const name of await namesIn(path.dirname(manifest), /\.onnx$/))
     files.push({ name: 'the model', file: path.join(path.dirname(manifest), name) });
   for (const { path: at, file: place } of places) {
     const key = formatPath(at);
@@ -61,14 +74,36 @@ async function checkedFiles(config: EdgeConfig, file: string, places: readonly P
   }
   const profiles = config.profilesDirectory;
   if (profiles !== undefined) {
-    for (const name of await namesIn(profiles, '.json'))
+    for (const name of await namesIn(profiles, /\.json$/))
       files.push({ name: 'profilesDirectory', file: path.join(profiles, name) });
   }
-  return files;
+  return [...files, ...(await libraries(config, env)), ...programs(config)];
+}
+
+/** Of the usual places none: they are the system's. */
+async function libraries({ runtime }: EdgeConfig, env: Env): Promise<Checked[]> {
+  const named = runtime.libonnxruntime ?? (env[LIBRARY_VARIABLE] || undefined);
+  if (named === undefined) return [];
+  const name = runtime.libonnxruntime === undefined ? LIBRARY_VARIABLE : 'runtime.libonnxruntime';
+  const isFolder = (await stat(named).catch(() => undefined))?.isDirectory() === true;
+  const folder = isFolder ? named : path.dirname(named);
+  const inside = await namesIn(folder, LIBRARIES);
+  return [named, ...inside.map((file) => path.join(folder, file))].map((file) => ({ name, file }));
+}
+
+/** By their paths; where the PATH leads to is for who starts the program. */
+function programs({ cameras, runtime }: EdgeConfig): Checked[] {
+  const named: Checked[] = [{ name: 'runtime.trtexec', file: runtime.trtexec }];
+  for (const [i, { enabled, source }] of cameras.entries()) {
+    if (!enabled || source.kind !== 'ffmpeg') continue;
+    for (const key of ['ffmpegPath', 'ffprobePath'] as const)
+      named.push({ name: `cameras[${i}].source.${key}`, file: source[key] });
+  }
+  return named.filter(({ file }) => file.includes('/'));
 }
 
 /** Nothing where the folder cannot be read: whoever needs it will say so. */
-async function namesIn(folder: string, ending: string): Promise<string[]> {
+async function namesIn(folder: string, wanted: RegExp): Promise<string[]> {
   const names = await readdir(folder).catch((): string[] => []);
-  return names.filter((name) => name.endsWith(ending)).slice(0, MOST_FILES);
+  return names.filter((name) => wanted.test(name)).slice(0, MOST_FILES);
 }
