@@ -99,6 +99,16 @@ describe('readGreyImage', () => {
     },
   );
 
+  it('reads a BigTIFF', async () => {
+    const raw = { width: WIDTH, height: HEIGHT, channels: 1 } as const;
+    const file = await sharp(COUNTS, { raw })
+      .toColourspace('grey16')
+      .tiff({ bigtiff: true, compression: 'lzw' })
+      .toBuffer();
+    const image = await readGreyImage(await save('big.tiff', file));
+    expect(image).toEqual({ width: WIDTH, height: HEIGHT, bits: 16, data: COUNTS });
+  });
+
   it('reads a TIFF that another program wrote', async () => {
     const image = await readGreyImage(await save('own.tif', tiff(WIDTH, HEIGHT, countBytes)));
     expect(image).toEqual({ width: WIDTH, height: HEIGHT, bits: 16, data: COUNTS });

@@ -4,6 +4,7 @@ import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { inputError } from './faults.js';
 import type { Pixels } from './frame-reader.js';
 import { MOST_PIXELS } from './frame-size.js';
+import { imageFormat } from './image-format.js';
 
 /** Loaded with the first picture: a camera needs none, and the library takes 10 MiB. */
 async function open(input: Uint8Array | Uint16Array, options: SharpOptions) {
@@ -26,8 +27,10 @@ export async function readGreyImage(path: string): Promise<Pixels> {
   const file = await readFile(path).catch((error: unknown) => {
     throw inputError(path, error);
   });
+  const format = imageFormat(file);
+  if (format === undefined) throw unreadable(path, new Error('it does not begin as a PNG or TIFF'));
+  if (format !== 'png' && format !== 'tiff') throw unsupported(path, `its format is ${format}`);
   const meta = await metadata(path, file);
-  if (meta.format !== 'png' && meta.format !== 'tiff') throw unsupported(path, `its format is ${meta.format}`);
   if (meta.depth !== 'uchar' && meta.depth !== 'ushort')
     throw unsupported(path, `its samples are of type ${meta.depth}`);
   if (!SPACES.has(meta.space ?? '')) throw unsupported(path, `its colour space is ${meta.space}`);
