@@ -103,8 +103,11 @@ export function stopSignal(): AbortSignal {
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
-      if (controller.signal.aborted) process.exit(name === 'SIGINT' ? 130 : 143);
-      controller.abort();
+      if (!controller.signal.aborted) return controller.abort();
+      // By the signal's own action: exit() would wait for a worker that hangs. The first process of a container has none.
+      process.removeAllListeners(name);
+      process.kill(process.pid, name);
+      process.exit(name === 'SIGINT' ? 130 : 143);
     });
   }
   return controller.signal;

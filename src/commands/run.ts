@@ -2,11 +2,11 @@ import type { Command } from 'commander';
 import { loadConfig } from '../config/load.js';
 import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { Daemon } from '../service/daemon.js';
-import { createLogger } from '../service/log.js';
+import { createLogger, type Logger } from '../service/log.js';
 import { EdgeError } from '../types/errors.js';
 import { PRIORITY } from '../util/journal.js';
 import { configFrom, manifestPath, sourceFor, stopSignal } from './inputs.js';
-import { formatError, globalOptions, printNote, usageError } from './shared.js';
+import { printNote, usageError } from './shared.js';
 
 interface RunOptions {
   config?: string;
@@ -55,6 +55,14 @@ async function run(options: RunOptions, command: Command): Promise<void> {
   const signal = stopSignal();
   const daemon = new Daemon(config, log);
   if (options.input === undefined) reloadOnHangUp(daemon, options.config);
+  await serve(daemon, log, signal);
+}
+
+/**
+ * Runs a daemon until its sources end or a signal stops it.
+ * @throws EdgeError WORKER_HUNG after which only a kill ends the process (util/fatal.ts); else what ended a camera for good
+ */
+export async function serve(daemon: Daemon, log: Logger, signal: AbortSignal): Promise<void> {
   const finished = new Promise<void>((resolve) => {
     daemon.once('finished', resolve);
     signal.addEventListener('abort', () => resolve(), { once: true });
@@ -70,12 +78,7 @@ async function run(options: RunOptions, command: Command): Promise<void> {
   const outcome = await daemon.stop();
   const { cameras, alerts } = daemon.snapshot();
   log.info({ frames: cameras.map((c) => ({ camera: c.id, ...c.frames })), alerts }, 'stopped');
-  if (outcome === 'hung') {
-    const error = new EdgeError('WORKER_HUNG', 'a worker did not stop in time; the process is killed');
-    await printNote(formatError(error, globalOptions(command)), PRIORITY.error);
-    // exit() would wait for the worker, or abort inside its native code.
-    process.kill(process.pid, 'SIGKILL');
-  }
+  if (outcome === 'hung') throw new EdgeError('WORKER_HUNG', 'a worker did not stop in time; the process is killed');
   if (daemon.failure) throw daemon.failure;
 }
 

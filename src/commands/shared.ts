@@ -4,7 +4,7 @@ import path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { ConfigInvalidError, type ConfigIssue, formatIssue } from '../config/issue.js';
 import { EdgeError, EXIT, type ExitCode, errno, toPlainError } from '../types/errors.js';
-import { cleanUp } from '../util/fatal.js';
+import { cleanUp, killIfHung } from '../util/fatal.js';
 import { makeFolders } from '../util/folders.js';
 import { isJournal, PRIORITY, type Priority, withPriority } from '../util/journal.js';
 import { VERSION } from '../version.js';
@@ -177,6 +177,7 @@ export async function main(argv: readonly string[], commands: readonly CommandEn
     // All of them for the general help and for suggestions.
     for (const entry of named === undefined ? commands : [named]) (await entry.load()).register(program);
     await program.parseAsync([...argv]);
+    killIfHung();
   } catch (error) {
     if (!(error instanceof CommanderError)) return fail(error, options);
     // Help and version have been printed.
@@ -217,6 +218,7 @@ async function end(error: unknown, options: GlobalOptions): Promise<void> {
   const text = formatError(error, options);
   if (options.json) await write(process.stdout, `${text}\n`);
   else await printNote(text, PRIORITY.error);
+  killIfHung();
   process.exit(code);
 }
 
@@ -224,7 +226,10 @@ async function end(error: unknown, options: GlobalOptions): Promise<void> {
 function guardStreams(options: GlobalOptions): void {
   process.stdout.on('error', (cause) => {
     if (errno(cause) === 'EPIPE') {
-      ending ??= cleanUp(CLEAN_UP_MS).then(() => process.exit());
+      ending ??= cleanUp(CLEAN_UP_MS).then(() => {
+        killIfHung();
+        process.exit();
+      });
       return;
     }
     void fail(outputError('stdout', cause), { ...options, json: false });

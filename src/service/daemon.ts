@@ -18,7 +18,7 @@ import { EngineCache, engineDirectory } from '../detect/engine-cache.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { CameraJob, FrameResult } from '../pipeline/messages.js';
 import { type EdgeError, fromPlainError, toPlainError } from '../types/errors.js';
-import { onFatal } from '../util/fatal.js';
+import { noteHung, onFatal } from '../util/fatal.js';
 import { VERSION } from '../version.js';
 import { Announced } from './announced.js';
 import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.js';
@@ -390,7 +390,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     return plain && fromPlainError(plain);
   }
 
-  /** Stops cameras, delivers what waits, says goodbye. Below 2 s. `hung`: a worker did not answer; end the process. */
+  /** Stops cameras, delivers what waits, says goodbye. Below 2 s. `hung`: a worker did not answer; only a kill ends the process (util/fatal.ts). */
   stop(): Promise<'stopped' | 'hung'> {
     this.stopped ??= this.shutDown();
     return this.stopped;
@@ -428,6 +428,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     // On a busy machine a thread may end a little late, while the links were stopped.
     const hung = outcomes.includes('hung') && this.cameras.some((camera) => camera.alive);
     if (hung) {
+      noteHung();
       this.log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop in time');
       await new EngineCache(engineDirectory(this.config.runtime.cacheDirectory)).forgetLoads();
     }

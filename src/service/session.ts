@@ -151,7 +151,7 @@ export async function runSession(
   } finally {
     subscriber?.end(true);
     if ((await daemon.stop()) === 'hung')
-      log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop; its process must be killed');
+      log.error({ code: 'WORKER_HUNG' }, 'a worker did not stop; the process is killed at its end');
   }
 }
 

@@ -1,4 +1,5 @@
 const cleanups = new Set<() => Promise<unknown>>();
+let hung = false;
 
 /**
  * Has `cleanup` run before a fault ends the process: workers must not be inside native code when it does (ending one inside
@@ -17,8 +18,22 @@ export async function cleanUp(limitMs: number): Promise<void> {
   await Promise.race([
     all,
     new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, limitMs);
+      timer = setTimeout(() => {
+        // What has not said that it stopped may be inside native code.
+        hung = true;
+        resolve();
+      }, limitMs);
     }),
   ]);
   clearTimeout(timer);
+}
+
+/** A worker does not stop: exit() would wait for it, or abort inside its native code. Whoever ends the process then kills it. */
+export function noteHung(): void {
+  hung = true;
+}
+
+/** To be called before each exit(), and where the process would end by itself. */
+export function killIfHung(): void {
+  if (hung) process.kill(process.pid, 'SIGKILL');
 }

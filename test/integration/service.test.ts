@@ -32,8 +32,11 @@ afterAll(() => rm(dir, { recursive: true, force: true }));
 
 interface Service {
   child: ChildProcess;
+  out(): string;
   err(): string;
   exit: Promise<number | null>;
+  /** By which signal it ended. */
+  signal: Promise<NodeJS.Signals | null>;
   /** Every datagram so far. */
   heard: string[];
   file: string;
@@ -56,19 +59,23 @@ async function start(options: Options = {}): Promise<Service> {
   const receiver = await NotifyReceiver.listen(socket);
   cleanup.push(() => receiver.close());
   const child = spawn(process.execPath, options.program ?? [CLI, 'run', '--config', file], {
-    stdio: ['ignore', 'ignore', options.stderr ?? 'pipe'],
+    stdio: ['ignore', 'pipe', options.stderr ?? 'pipe'],
     cwd: dir,
     env: { PATH: process.env.PATH ?? '', NOTIFY_SOCKET: socket, RUNTIME_DIRECTORY: runtime, ...options.env },
   });
   cleanup.push(() => child.kill('SIGKILL'));
+  let out = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
   let err = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (err += text));
   const heard: string[] = [];
   void (async () => {
     for (;;) heard.push(await receiver.receive());
   })().catch(() => {});
-  const exit = once(child, 'close').then(([code]) => code as number | null);
-  return { child, err: () => err, exit, heard, file, runtime };
+  const end = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+  const exit = end.then(([code]) => code);
+  const signal = end.then(([, name]) => name);
+  return { child, out: () => out, err: () => err, exit, signal, heard, file, runtime };
 }
 
 const SYNTHETIC = 'cameras: [{id: cam0, source: {kind: synthetic, fps: 10}}]\nembeddedBroker: {port: 0}\n';
@@ -152,7 +159,7 @@ describe('towards systemd', { timeout: 300_000 }, () => {
   });
 
   test('a worker that hangs: the watchdog is fed while it works and not after', async () => {
-    const service = await start({ program: [HUNG], env: { WATCHDOG_USEC: '800000' } });
+    const service = await start({ program: [HUNG, 'serve'], env: { WATCHDOG_USEC: '800000' } });
     await ready(service);
     await until('the watchdog', () => service.heard.filter((text) => text === 'WATCHDOG=1').length >= 3);
     await until('its end', () => service.err().includes('WATCHDOG_HELD'));
@@ -167,6 +174,46 @@ describe('towards systemd', { timeout: 300_000 }, () => {
     service.child.kill('SIGABRT');
     await service.exit;
     expect(await health(service)).toMatchObject({ code: 3 });
+  });
+});
+
+describe('with a worker that hangs, for which exit() would wait', { timeout: 300_000 }, () => {
+  const hanging = async (...args: string[]) => {
+    const service = await start({ program: [HUNG, ...args] });
+    await ready(service);
+    await until('it hangs', async () => (await health(service)).verdict.severity === 'failing');
+    return service;
+  };
+
+  test('a stop ends in a kill, and says so', async () => {
+    const service = await hanging('serve', '--json');
+    service.child.kill('SIGTERM');
+    expect(await service.signal).toBe('SIGKILL');
+    expect(JSON.parse(service.out())).toMatchObject({ error: { code: 'WORKER_HUNG' } });
+    expect(service.err()).toContain('"code":"WORKER_HUNG"');
+  });
+
+  test('so does a fault, which is what is printed', async () => {
+    const service = await hanging('serve');
+    service.child.kill('SIGUSR2');
+    expect(await service.signal).toBe('SIGKILL');
+    expect(service.err()).toContain('irst-edge: INTERNAL: out of luck');
+    expect(service.err()).toContain('"code":"WORKER_HUNG"');
+  });
+
+  test('so does a command that has its result', async () => {
+    const service = await hanging('session');
+    service.child.kill('SIGTERM');
+    expect(await service.signal).toBe('SIGKILL');
+    expect(service.out()).toBe('the report\n');
+  });
+
+  test('a second signal ends it at once', async () => {
+    const service = await hanging('serve');
+    service.child.kill('SIGTERM');
+    await until('the first is heard', () => service.heard.includes('STOPPING=1'));
+    service.child.kill('SIGINT');
+    expect(await service.signal).toBe('SIGINT');
   });
 });
 
