@@ -235,6 +235,13 @@ describe('readGreyImage on bad files', () => {
 });
 
 describe('writeGreyPng', () => {
+  it('says that the disk is full', async () => {
+    await expect(writeGreyPng('/dev/full', { width: WIDTH, height: HEIGHT, data: COUNTS })).rejects.toMatchObject({
+      code: 'OUTPUT_FAILED',
+      exitCode: EXIT.ioError,
+    });
+  });
+
   it('says that a file cannot be created', async () => {
     const path = join(folder, 'no-such-folder', 'a.png');
     await expect(writeGreyPng(path, { width: WIDTH, height: HEIGHT, data: BYTES })).rejects.toMatchObject({

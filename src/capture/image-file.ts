@@ -56,7 +56,7 @@ export async function readGreyImage(path: string): Promise<Pixels> {
   return { width, height, bits: wide ? 16 : 8, data: channels === 1 ? samples : luma(samples) };
 }
 
-/** Writes counts as an 8- or 16-bit grey PNG, exactly. Throws `OUTPUT_NOT_WRITABLE`. */
+/** Writes counts as an 8- or 16-bit grey PNG, exactly. Throws `OUTPUT_NOT_WRITABLE`, `OUTPUT_FAILED`. */
 export async function writeGreyPng(
   path: string,
   image: { width: number; height: number; data: Uint8Array | Uint16Array },
@@ -67,13 +67,19 @@ export async function writeGreyPng(
     .toColourspace(data instanceof Uint16Array ? 'grey16' : 'b-w')
     .png()
     .toBuffer();
-  await writeFile(path, png).catch((error: unknown) => {
-    const code = errno(error);
-    const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO';
-    throw new EdgeError('OUTPUT_NOT_WRITABLE', `${path} cannot be written: ${code ?? String(error)}`, {
-      hint: full ? 'Free some space on the disk.' : 'Check that the folder exists and may be written to.',
-      cause: error,
-      exitCode: full ? EXIT.ioError : EXIT.cannotCreate,
+  await writeFile(path, png).catch((cause: unknown) => {
+    const code = errno(cause);
+    const what = `${path} cannot be written: ${code ?? String(cause)}`;
+    if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EIO')
+      throw new EdgeError('OUTPUT_FAILED', what, {
+        hint: 'Free some space on the disk.',
+        exitCode: EXIT.ioError,
+        cause,
+      });
+    throw new EdgeError('OUTPUT_NOT_WRITABLE', what, {
+      hint: 'Check that the folder exists and may be written to.',
+      exitCode: EXIT.cannotCreate,
+      cause,
     });
   });
 }

@@ -86,7 +86,7 @@ describe('toDetections', () => {
 
   test('a frame with too few counts is refused', () => {
     const frame = { data: new Uint16Array(10), width: 4, height: 3 };
-    expect(() => toDetections([], frame)).toThrow(expect.objectContaining({ code: 'FRAME_SIZE' }));
+    expect(() => toDetections([], frame)).toThrow(expect.objectContaining({ code: 'FRAME_SIZE', exitCode: 65 }));
   });
 });
 

@@ -1,5 +1,5 @@
 import { type Detection, HEAT_STRIDE, type Peak } from '../types/detection.js';
-import { EdgeError } from '../types/errors.js';
+import { EdgeError, EXIT } from '../types/errors.js';
 import { type FrameView, isInside, measureSnr } from './background.js';
 
 export interface DetectionOptions {
@@ -31,7 +31,9 @@ export function toDetections(peaks: readonly Peak[], frame: FrameView, options: 
   const { biasX = 0, biasY = 0 } = options;
   const { width, height } = frame;
   if (frame.data.length < width * height) {
-    throw new EdgeError('FRAME_SIZE', `frame of ${frame.data.length} counts where ${width} x ${height} were expected`);
+    throw new EdgeError('FRAME_SIZE', `frame of ${frame.data.length} counts where ${width} x ${height} were expected`, {
+      exitCode: EXIT.dataError,
+    });
   }
   const detections: Detection[] = [];
   for (const peak of peaks) {
