@@ -12,7 +12,7 @@ import {
   syntheticSequences,
 } from '../eval/sequence-run.js';
 import type { Thresholds } from '../eval/still-decoder.js';
-import { runSubpixel, type SubpixelRow } from '../eval/subpixel.js';
+import { type FoundRow, runSubpixel, type ScaleRow, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { PROVIDERS, type Provider } from '../types/provider.js';
 import { addThresholds, manifestPath, numberOption, thresholds } from './inputs.js';
@@ -219,19 +219,21 @@ async function subpixel(options: EvalOptions, data: string, json: boolean): Prom
     ];
     return cells.join('');
   };
+  const found = ({ found, targets, rms, coverage }: FoundRow): string =>
+    `found ${found}/${targets}, rms ${number(rms, 3)} px, coverage ${number(coverage === null ? null : 100 * coverage, 0)} % (SNR ${report.scaleSnr})`;
+  const apart = ({ apart }: ScaleRow): string =>
+    apart === null
+      ? ''
+      : `, seen ${number(apart.heat, 2)} px farther by the heat map, ${number(apart.final, 2)} refined`;
   await print(
     [
       `${report.frames} frames on ${report.backgrounds} backgrounds; ${report.model.name}, threshold ${report.threshold}; errors in px an axis`,
       `${'ground, sigma'.padEnd(14)}${['snr', 'found', 'bound', 'heat', 'final', 'ratio', 'bias x', 'bias y', 'coverage'].map((h, i) => h.padStart([5, 11, 8, 8, 8, 7, 8, 8, 9][i]!)).join('')}`,
       ...report.rows.map(line),
       ...report.scales.map(
-        (s) =>
-          `${s.kind === 'size' ? `${s.px} px across` : `pair ${s.px} px apart`}: found ${s.found}/${s.targets} (SNR ${report.scaleSnr})`,
+        (s) => `${s.kind === 'size' ? `${s.px} px across` : `pair ${s.px} px apart`}: ${found(s)}${apart(s)}`,
       ),
-      ...report.borders.map(
-        (b) =>
-          `${b.px} px from the border: found ${b.found}/${b.targets}, rms ${number(b.rms, 3)} px, coverage ${number(b.coverage === null ? null : 100 * b.coverage, 0)} % (SNR ${report.scaleSnr})`,
-      ),
+      ...report.borders.map((b) => `${b.px} px from the border: ${found(b)}`),
     ].join('\n'),
   );
 }

@@ -27,8 +27,6 @@ const FUSED = new Set([
   'Div',
   'Clip',
   'Cast',
-  'Sqrt',
-  'Reciprocal',
   'HardSwish',
   'HardSigmoid',
   'Concat',
@@ -111,8 +109,6 @@ function outputShapes(node: GraphNode, graph: Graph, shapes: ReadonlyMap<string,
     case 'Sigmoid':
     case 'Clip':
     case 'Cast':
-    case 'Sqrt':
-    case 'Reciprocal':
     case 'Softmax':
     case 'HardSwish':
     case 'HardSigmoid':

@@ -103,7 +103,15 @@ describe('runSubpixel', () => {
     expect(row.final!.ratio).toBeLessThan(3);
     expect(report.scales.map((s) => `${s.kind} ${s.px}`)).toContain('pair 6');
     expect(report.scales.reduce((n, s) => n + s.targets, 0)).toBeGreaterThan(0);
-    for (const s of report.scales) expect(s.found).toBeLessThanOrEqual(s.targets);
+    for (const s of report.scales) {
+      expect(s.found).toBeLessThanOrEqual(s.targets);
+      expect(s.rms === null).toBe(s.found === 0);
+      if (s.kind === 'size') expect(s.apart).toBeNull();
+    }
+    // Half a pixel over pairs of 6 and 8 px: what the refinement leaves.
+    const pairs = report.scales.filter((s) => s.apart !== null && s.px >= 6);
+    expect(pairs.length).toBeGreaterThan(0);
+    for (const s of pairs) expect(Math.abs(s.apart!.final)).toBeLessThan(0.5);
     expect(report.borders.map((b) => b.px)).toEqual([0, 0.5, 1, 1.5, 2, 3, 5]);
     expect(report.borders.reduce((n, b) => n + b.targets, 0)).toBeGreaterThan(4);
     for (const b of report.borders) expect(b.rms === null).toBe(b.found === 0);

@@ -77,16 +77,8 @@ export interface SubpixelRow {
   final: AxisErrors | null;
 }
 
-export interface ScaleRow {
-  /** `size`: one target `px` across (four sigmas, where it falls to 13 % of its peak); `pair`: two, `px` apart. */
-  kind: 'size' | 'pair';
-  px: number;
-  targets: number;
-  found: number;
-}
-
-/** Targets whose centre is `px` from the middle of the frame's outermost pixels. */
-export interface BorderRow {
+/** Targets of one kind: how many, and how many were found. */
+export interface FoundRow {
   px: number;
   targets: number;
   found: number;
@@ -94,6 +86,16 @@ export interface BorderRow {
   rms: number | null;
   coverage: number | null;
 }
+
+export interface ScaleRow extends FoundRow {
+  /** `size`: one target `px` across (four sigmas, where it falls to 13 % of its peak); `pair`: two, `px` apart. */
+  kind: 'size' | 'pair';
+  /** How much farther apart than they are pairs are seen that are wholly found, mean, px: by the heat map alone, and refined. */
+  apart: { heat: number; final: number } | null;
+}
+
+/** Targets whose centre is `px` from the middle of the frame's outermost pixels. */
+export type BorderRow = FoundRow;
 
 export interface SubpixelReport {
   backgrounds: number;
@@ -153,7 +155,7 @@ export async function runSubpixel(options: SubpixelOptions): Promise<SubpixelRep
   const finder = new TwoWayFinder(options.detector, options.threshold);
   const trials: Trial[] = [];
   const scales = emptyScales();
-  const borders: BorderTrials[] = BORDER_DISTANCES.map((px) => ({ px, targets: 0, misses: [] }));
+  const borders: FoundTrials[] = BORDER_DISTANCES.map((px) => ({ px, targets: 0, misses: [] }));
   const all = images.length * (rounds + 2);
   let done = 0;
   try {
@@ -180,8 +182,8 @@ export async function runSubpixel(options: SubpixelOptions): Promise<SubpixelRep
       seed,
       ...finder.running,
       rows: summarise(trials, sigmas, snrs),
-      scales,
-      borders: borders.map(borderRow),
+      scales: scales.map((s) => ({ kind: s.kind, ...foundRow(s), apart: meanApart(s) })),
+      borders: borders.map(foundRow),
       scaleSnr: SCALE_SNR,
     };
   } finally {
@@ -230,16 +232,28 @@ async function accuracyFrame(
   return trials;
 }
 
+interface FoundTrials {
+  px: number;
+  targets: number;
+  misses: Miss[];
+}
+
+interface ScaleTrials extends FoundTrials {
+  kind: ScaleRow['kind'];
+  /** Of pairs that were wholly found: distance seen, px. */
+  apart: { heat: number; final: number }[];
+}
+
 async function scaleFrame(
   background: Background,
-  scales: ScaleRow[],
+  scales: ScaleTrials[],
   finder: TwoWayFinder,
   random: () => number,
 ): Promise<void> {
   const sites = chooseSites(background, SCALE_SITES, 0, SMOOTH_MOST, [], random);
   let turn = Math.floor(random() * scales.length);
   const targets: Injected[] = [];
-  const groups: { row: ScaleRow; members: Injected[] }[] = [];
+  const groups: { row: ScaleTrials; members: Injected[] }[] = [];
   for (const site of sites) {
     const row = scales[turn]!;
     turn = (turn + 1) % scales.length;
@@ -250,30 +264,29 @@ async function scaleFrame(
     groups.push({ row, members });
   }
   if (targets.length === 0) return;
-  const { final } = await finder.find(background, render(background, targets, random));
+  const { heat, final } = await finder.find(background, render(background, targets, random));
   for (const { row, members } of groups) {
     row.targets += members.length;
     // A pair's detections must each be nearer to their own target than to the middle.
     const radius = row.kind === 'pair' ? Math.min(HIT_RADIUS, row.px / 2) : HIT_RADIUS;
-    row.found += match(final, members, radius).length;
+    const hits = match(final, members, radius);
+    row.misses.push(...hits.map((hit) => missOf(final[hit.found]!, members[hit.truth]!)));
+    const [one, other] = hits.map((hit) => hit.found);
+    // The refinement keeps the order.
+    if (one !== undefined && other !== undefined)
+      row.apart.push({ heat: distance(heat[one]!, heat[other]!), final: distance(final[one]!, final[other]!) });
   }
-}
-
-interface BorderTrials {
-  px: number;
-  targets: number;
-  misses: Miss[];
 }
 
 /** One frame with a target on each side that has calm ground. */
 async function borderFrame(
   background: Background,
-  borders: BorderTrials[],
+  borders: FoundTrials[],
   finder: TwoWayFinder,
   random: () => number,
 ): Promise<void> {
   const targets: Injected[] = [];
-  const trials: BorderTrials[] = [];
+  const trials: FoundTrials[] = [];
   let turn = Math.floor(random() * borders.length);
   for (const { side, site } of chooseBorderSites(background, SMOOTH_MOST, random)) {
     const trial = borders[turn]!;
@@ -306,7 +319,7 @@ function nearBorder({ width, height }: { width: number; height: number }, side: 
   }
 }
 
-function borderRow({ px, targets, misses }: BorderTrials): BorderRow {
+function foundRow({ px, targets, misses }: FoundTrials): FoundRow {
   const inside = misses.flatMap((m) => [Math.abs(m.dx) <= m.sigmaX, Math.abs(m.dy) <= m.sigmaY]);
   return {
     px,
@@ -317,7 +330,7 @@ function borderRow({ px, targets, misses }: BorderTrials): BorderRow {
   };
 }
 
-function scaleTargets(row: ScaleRow, at: Point, contrast: number, random: () => number): Injected[] {
+function scaleTargets(row: ScaleTrials, at: Point, contrast: number, random: () => number): Injected[] {
   if (row.kind === 'size') return [{ ...at, sigma: row.px / 4, contrast }];
   const angle = Math.PI * random();
   const dx = (row.px / 2) * Math.cos(angle);
@@ -325,14 +338,25 @@ function scaleTargets(row: ScaleRow, at: Point, contrast: number, random: () => 
   return [-1, 1].map((side) => ({ x: at.x + side * dx, y: at.y + side * dy, sigma: PAIR_SIGMA, contrast }));
 }
 
-function emptyScales(): ScaleRow[] {
-  const rows = (kind: ScaleRow['kind'], list: number[]) => list.map((px) => ({ kind, px, targets: 0, found: 0 }));
+function meanApart({ px, apart }: ScaleTrials): ScaleRow['apart'] {
+  if (apart.length === 0) return null;
+  const mean = (kind: 'heat' | 'final') => apart.reduce((sum, pair) => sum + pair[kind] - px, 0) / apart.length;
+  return { heat: mean('heat'), final: mean('final') };
+}
+
+function emptyScales(): ScaleTrials[] {
+  const rows = (kind: ScaleRow['kind'], list: number[]) =>
+    list.map((px): ScaleTrials => ({ kind, px, targets: 0, misses: [], apart: [] }));
   return [...rows('size', SIZES), ...rows('pair', SEPARATIONS)];
 }
 
 /** Anywhere in the site's pixel. */
 function inPixel(site: Point, random: () => number): Point {
   return { x: site.x + random() - 0.5, y: site.y + random() - 0.5 };
+}
+
+function distance(a: Point, b: Point): number {
+  return Math.hypot(a.x - b.x, a.y - b.y);
 }
 
 function missOf(found: Detection, truth: Point): Miss {

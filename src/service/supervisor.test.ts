@@ -12,9 +12,10 @@ const job: CameraJob = {
 const file = (name: string) => new URL(`../../test/fakes/worker-${name}.mjs`, import.meta.url);
 
 const started: { supervisor: CameraSupervisor; flag: Int32Array }[] = [];
-function start(name: string, options: SupervisorOptions = {}): CameraSupervisor {
+/** `more`: what else a fake worker is told. */
+function start(name: string, options: SupervisorOptions = {}, more: object = {}): CameraSupervisor {
   const flag = new Int32Array(new SharedArrayBuffer(4));
-  const data: CameraJob & { release: unknown } = { ...job, release: flag.buffer };
+  const data: CameraJob & { release: unknown } = { ...job, ...more, release: flag.buffer };
   const supervisor = new CameraSupervisor(data, {
     workerFile: file(name),
     minBackoffMs: 5,
@@ -116,7 +117,7 @@ test.each<[string, (s: CameraSupervisor) => unknown, number]>([
   ['none, where none was', () => undefined, 0.5],
   ['one that was held', (s) => s.holdThreshold(0.7), 0.7],
 ])('a threshold over which a worker dies is not asked of the next: %s is', async (_, before, after) => {
-  const s = start('dies-once', {}, { ...job, lives: new SharedArrayBuffer(4), deadly: 0.4 });
+  const s = start('dies-once', {}, { lives: new SharedArrayBuffer(4), deadly: 0.4 });
   await once(s, 'state');
   await before(s);
   // What the worker does not live to answer.
@@ -128,7 +129,7 @@ test.each<[string, (s: CameraSupervisor) => unknown, number]>([
 });
 
 test('a threshold that is held is asked of the next worker too, and an older answer does not undo it', async () => {
-  const s = start('dies-once', {}, { ...job, lives: new SharedArrayBuffer(4), deadly: 0.7 });
+  const s = start('dies-once', {}, { lives: new SharedArrayBuffer(4), deadly: 0.7 });
   await once(s, 'state');
   const asked = s.setThreshold(0.6);
   s.holdThreshold(0.7);

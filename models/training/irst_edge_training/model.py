@@ -41,8 +41,6 @@ class NetConfig:
     """False: no cross-layer branches between stages, only the last one (ablation of module b)."""
     gate: bool = True
     """False: low-level detail does not gate up-sampled semantics (ablation of module b)."""
-    local: bool = False
-    """True: the stem sees the contrast over the noise around beside the image (``LocalContrast``)."""
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -222,33 +220,6 @@ class CrossFusion(nn.Module):
         return ys
 
 
-class LocalContrast(nn.Module):
-    """How far a pixel stands out from what is around it: ``(z - mean) / deviation``, clipped; no parameters.
-
-    The image is normalised by what the whole frame shows, so where a scene has clouds or ground, the noise of its empty sky is a
-    few hundredths, and a target that is plain in it a few tenths. Mean and deviation are of 20x20 px about (blocks of 4x4,
-    averaged 5x5, linear between them).
-    """
-
-    BLOCK = 4
-    AROUND = 5
-    FLOOR = 0.03
-    """Least deviation, in units of the normalised image: below it is quantisation."""
-    RANGE = (-4.0, 12.0)
-
-    def around(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(F.avg_pool2d(x, self.BLOCK), self.AROUND, 1, self.AROUND // 2, count_include_pad=False)
-
-    def between(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=float(self.BLOCK), mode="bilinear", align_corners=False)
-
-    @torch.no_grad()
-    def forward(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
-            off = z - self.between(self.around(z))
-            return (off * self.between((self.around(off * off) + self.FLOOR**2).rsqrt())).clamp(*self.RANGE)
-
-
 class P2PLite(nn.Module):
     """The detector. See the module's docstring for shapes and coordinates."""
 
@@ -261,8 +232,7 @@ class P2PLite(nn.Module):
             return nn.Sequential(*[AFDUnit(width, config) for _ in range(depth)])
 
         # A 6x6 kernel at stride 2 (space-to-depth and 3x3 in one) is centred on the cell's centre x = 2u + 0.5.
-        self.local = LocalContrast() if config.local else None
-        self.stem = nn.Sequential(nn.Conv2d(2 if config.local else 1, c2, 6, 2, 2, bias=False), nn.BatchNorm2d(c2), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(1, c2, 6, 2, 2, bias=False), nn.BatchNorm2d(c2), nn.ReLU())
         widths = [c2, c4, c8]
         self.stages = nn.ModuleList(
             nn.ModuleList(branch(widths[r], config.depth[s][r]) for r in range(s + 1)) for s in range(3)
@@ -289,7 +259,7 @@ class P2PLite(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The fused feature map at half resolution, [B, C2, H/2, W/2]."""
-        xs = [self.stem(x if self.local is None else torch.cat((x, self.local(x)), 1))]
+        xs = [self.stem(x)]
         for s in range(3):
             if s > 0:
                 xs.append(F.relu(self.transitions[s - 1](xs[-1])))

@@ -195,7 +195,7 @@ class BlockedExporter:
     def build(self, height: int | str, width: int | str) -> onnx.ModelProto:
         m, g = self.model, self.g
         w, b = fold_bn(array(m.stem[0].weight), m.stem[1])
-        starts: list[list[str]] = [self.halves(g.inputs(m.local), w, b, kernel=6, stride=2, relu=True)]
+        starts: list[list[str]] = [self.halves("image", w, b, kernel=6, stride=2, relu=True)]
         xs: list[str] = []
         for s in range(3):
             if s > 0:

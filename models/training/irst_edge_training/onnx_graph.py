@@ -19,12 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from .frozen import freeze
-from .model import AFDUnit, AODConv, CrossFusion, Down, LocalContrast, P2PLite, Up
+from .model import AFDUnit, AODConv, CrossFusion, Down, P2PLite, Up
 
 OPSET = 17
 IR_VERSION = 9
 OPERATORS = frozenset(
-    "Conv Relu Sigmoid Softmax GlobalAveragePool AveragePool MatMul Gemm Add Sub Mul Sqrt Reciprocal Reshape Split Concat Resize Clip Cast".split()
+    "Conv Relu Sigmoid Softmax GlobalAveragePool MatMul Gemm Add Mul Reshape Split Concat Resize Clip Cast".split()
 )
 """Every operator that an exported graph may hold (a test refuses others)."""
 LOGSIG_RANGE = (-1.0, 2.0)
@@ -111,29 +111,6 @@ class GraphBuilder:
 
     def split(self, x: str, sizes: list[int]) -> list[str]:
         return self.op("Split", [x, self.constant(np.array(sizes, np.int64))], outputs=len(sizes), axis=1)
-
-    def resize(self, x: str, factor: int) -> str:
-        scales = self.constant(np.array([1, 1, factor, factor], np.float32), np.float32)
-        return self.op("Resize", [x, "", scales], mode="linear", coordinate_transformation_mode="half_pixel")
-
-    def inputs(self, local: LocalContrast | None) -> str:
-        """What the stem sees of ``image``: it, and with ``local`` the contrast over the noise around. Float32 also where the body is float16:
-        small differences of large numbers."""
-        if local is None:
-            return "image"
-
-        def around(x: str) -> str:
-            block, n = local.BLOCK, local.AROUND
-            x = self.op("AveragePool", [x], kernel_shape=[block] * 2, strides=[block] * 2)
-            return self.op("AveragePool", [x], kernel_shape=[n] * 2, strides=[1, 1], pads=[n // 2] * 4)
-
-        def constant(value: float) -> str:
-            return self.constant(np.array(value), np.float32)
-
-        off = self.op("Sub", ["image", self.resize(around("image"), local.BLOCK)])
-        deviation = self.op("Sqrt", [self.op("Add", [around(self.op("Mul", [off, off])), constant(local.FLOOR**2)])])
-        contrast = self.op("Mul", [off, self.resize(self.op("Reciprocal", [deviation]), local.BLOCK)])
-        return self.op("Concat", ["image", self.op("Clip", [contrast, *map(constant, local.RANGE)])], axis=1)
 
     def model(self, height: int | str, width: int | str, name: str = "irst-edge", domains: Sequence[tuple[str, int]] = ()) -> onnx.ModelProto:
         """What was collected, as the model ``image`` -> ``heat``, ``logsig``; ``domains``: operator sets beside ONNX's own."""
@@ -272,7 +249,9 @@ class Exporter:
 
     def up(self, x: Feature, m: Up, out_order: np.ndarray) -> Feature:
         low = self.conv_bn(x, m.point, out_order)
-        return Feature(self.g.resize(low.name, m.factor), low.order)
+        scales = self.g.constant(np.array([1, 1, m.factor, m.factor], np.float32), np.float32)
+        name = self.g.op("Resize", [low.name, "", scales], mode="linear", coordinate_transformation_mode="half_pixel")
+        return Feature(name, low.order)
 
     def fuse(self, xs: list[Feature], m: CrossFusion) -> list[Feature]:
         g, ys = self.g, []
@@ -297,9 +276,7 @@ class Exporter:
     def build(self, height: int | str, width: int | str) -> onnx.ModelProto:
         """The graph for one image size (multiples of 8), or for any (names of free dimensions)."""
         m, g = self.model, self.g
-        x = g.inputs(m.local)
-        if g.half:
-            x = g.op("Cast", [x], to=TensorProto.FLOAT16)
+        x = g.op("Cast", ["image"], to=TensorProto.FLOAT16) if g.half else "image"
         w, b = fold_bn(array(m.stem[0].weight), m.stem[1])
         xs = [self.relu(Feature(g.conv(x, w, b, 2, 2), np.arange(len(b))))]
         for s in range(3):

@@ -82,19 +82,12 @@ def parameter_groups(model: nn.Module, decay: float) -> list[dict]:
     return [{"params": with_decay, "weight_decay": decay}, {"params": without, "weight_decay": 0.0}]
 
 
-def with_second_input(state: dict, model: P2PLite) -> dict:
-    """The weights of a network without ``local`` for one with it: the stem does not look at its second input yet."""
-    stem = state["stem.0.weight"]
-    more = model.stem[0].in_channels - stem.shape[1]
-    return {**state, "stem.0.weight": nn.functional.pad(stem, (0, 0, 0, 0, 0, more))} if more > 0 else state
-
-
 def make_optimisers(model: nn.Module, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
     """Muon for the kernels that mix channels, AdamW for the rest (or for all). ``ratio``: a group's rate over ``--lr``."""
     with_decay, without = parameter_groups(model, args.decay)
     kernels: list[nn.Parameter] = []
     if args.optimiser == "muon":
-        kernels = [p for p in with_decay["params"] if p.shape[1] > 2 and p.shape[0] > 2]
+        kernels = [p for p in with_decay["params"] if p.shape[1] > 1 and p.shape[0] > 2]
         with_decay["params"] = [p for p in with_decay["params"] if not any(p is k for k in kernels)]
     optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW([with_decay, without], lr=args.lr, fused=True)]
     if kernels:
@@ -228,7 +221,6 @@ def add_switches(p: argparse.ArgumentParser) -> None:
     p.add_argument("--no-dynamic", action="store_true", help="plain asymmetric convolutions (ablation)")
     p.add_argument("--no-fusion", action="store_true", help="no cross-layer branches but the last (ablation)")
     p.add_argument("--no-gate", action="store_true", help="low-level detail gates nothing (ablation)")
-    p.add_argument("--local", action="store_true", help="the contrast over the noise around as a second input of the stem")
     p.add_argument("--channels", type=int, nargs=3, help="widths at 1/2, 1/4 and 1/8, multiples of 32; default 32 64 96")
     p.add_argument("--depth", help="AFD units of each branch, stage by stage; default 1/2,2/3,2,3")
     p.add_argument("--loss", choices=("quality-focal", "mse"), default=LossConfig().kind, help="of the heat map (mse: ablation)")
@@ -249,7 +241,7 @@ def net_config(args: argparse.Namespace) -> NetConfig:
         raise SystemExit(f"--channels {args.channels}: give multiples of 32")
     if args.depth:
         sizes["depth"] = parse_depth(args.depth)
-    return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate, local=args.local, **sizes)
+    return NetConfig(dynamic=not args.no_dynamic, fusion=not args.no_fusion, gate=not args.no_gate, **sizes)
 
 
 def train(args: argparse.Namespace, config: NetConfig | None = None, loss_config: LossConfig | None = None, pools=None) -> dict:
@@ -291,7 +283,6 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     if args.init:
         begin = torch.load(args.init, map_location=ranks.device, weights_only=False)
         refuse_other_seed(args.init, begin, args.seed)
-        begin["ema"] = with_second_input(begin["ema"], model)
         try:
             model.load_state_dict(begin["ema"])
         except RuntimeError:

@@ -66,7 +66,7 @@ class Graph(unittest.TestCase):
 
     def test_random_weights_every_variant(self):
         z = np.random.default_rng(1).standard_normal((64, 96), np.float32) * 2
-        for config in (NetConfig(), NetConfig(dynamic=False), NetConfig(fusion=False), NetConfig(gate=False), NetConfig(local=True)):
+        for config in (NetConfig(), NetConfig(dynamic=False), NetConfig(fusion=False), NetConfig(gate=False)):
             with self.subTest(config):
                 model = random_net(config, z)
                 data = Exporter(model).build(64, 96).SerializeToString()
@@ -134,7 +134,7 @@ class Blocked(unittest.TestCase):
         if block is None:
             self.skipTest("this CPU has no blocks")
         z = np.random.default_rng(5).standard_normal((64, 96), np.float32) * 2
-        for config in (NetConfig(), NetConfig(dynamic=False), NetConfig(fusion=False), NetConfig(gate=False), NetConfig(local=True), NetConfig(channels=(32, 64, 64), depth=((2,), (1, 2), (1, 1, 2)))):
+        for config in (NetConfig(), NetConfig(dynamic=False), NetConfig(fusion=False), NetConfig(gate=False), NetConfig(channels=(32, 64, 64), depth=((2,), (1, 2), (1, 1, 2)))):
             with self.subTest(config):
                 model = random_net(config, z)
                 with torch.no_grad():
