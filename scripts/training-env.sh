@@ -6,7 +6,7 @@ stamp=".venv/installed-$(sha256sum pyproject.toml | cut -c1-12)"
 [ -e "$stamp" ] && exit 0
 if ! python3 -m venv .venv >/dev/null 2>&1; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=120 --no-install-recommends python3-venv >/dev/null
     python3 -m venv .venv
   else
     echo "training-env: Python cannot make environments here. Run: sudo apt-get install python3-venv" >&2
