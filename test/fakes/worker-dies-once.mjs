@@ -1,15 +1,9 @@
 // A worker that is ready, and throws when it is asked for a threshold before it answers; the one after it gives what it is asked for.
 import { parentPort, workerData } from 'node:worker_threads';
+import { READY } from './ready.mjs';
 
 const first = Atomics.add(new Int32Array(workerData.lives), 0, 1) === 0;
-parentPort.postMessage({
-  type: 'ready',
-  model: { name: 'fake', sha256: '0'.repeat(64), precision: 'fp32' },
-  provider: 'cpu',
-  library: 'none',
-  threshold: 0.5,
-  source: { description: 'nothing', width: 8, height: 8, bits: 8 },
-});
+parentPort.postMessage(READY);
 parentPort.on('message', ({ type, value, request }) => {
   if (type === 'stop') parentPort.close();
   else if (type === 'snapshot') parentPort.postMessage({ type, picture: null, request });
