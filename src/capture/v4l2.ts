@@ -81,8 +81,6 @@ interface Stream {
   /** Good frames that could not be decoded. */
   undecodable: number;
   startedAt: number;
-  /** It gave a frame. */
-  gave: boolean;
   /** Since when there are only frames that cannot be decoded, ms of the performance clock. */
   undecodableSince: number | undefined;
   /** Since when it is stalled, ms of the performance clock. */
@@ -271,7 +269,6 @@ export class V4l2Source implements FrameSource {
         base: this.lastSequence + 1,
         undecodable: 0,
         startedAt: performance.now(),
-        gave: false,
         undecodableSince: undefined,
         stalledAt: undefined,
         ended: undefined,
@@ -353,7 +350,6 @@ export class V4l2Source implements FrameSource {
       const { captureMonotonicNs, capturedAtMs } = stampOf(this.clock, meta[FRAME_META.captureNs]!);
       const sequence = stream.base + Number(meta[FRAME_META.sequence]);
       this.lastSequence = sequence;
-      stream.gave = true;
       if (this.failures > 0 && performance.now() - stream.startedAt > STABLE_MS) this.failures = 0;
       const { width, height, bits, data, telemetry } = pixels;
       if (telemetry === undefined) return { sequence, captureMonotonicNs, capturedAtMs, width, height, bits, data };
@@ -418,7 +414,8 @@ export class V4l2Source implements FrameSource {
     this.close(stream, 'stale');
     const ranMs = performance.now() - stream.startedAt;
     // A signal that comes and goes would be negotiated again and again.
-    if (reopen && (stream.gave || ranMs > SETTLED_MS)) {
+    const gaveFrame = this.lastSequence >= stream.base;
+    if (reopen && (gaveFrame || ranMs > SETTLED_MS)) {
       this.go('lost', error.message);
       return;
     }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { BUNDLED_MANIFEST } from '../util/bundled.js';
 import { distrust } from '../util/file-trust.js';
+import { namedLibrary } from '../util/named-library.js';
 import type { EdgeConfig } from './schema.js';
 import { formatPath, type Path } from './tree.js';
 
@@ -20,8 +21,6 @@ interface Checked {
 }
 
 const SECRETS = new Set(['mqtt.passwordFile', 'mqtt.key']);
-/** Where no library is configured; detect/ort-library-path.ts reads it. */
-const LIBRARY_VARIABLE = 'ORT_LIB';
 /** The library itself, and the providers that it loads from beside itself. */
 const LIBRARIES = /^libonnxruntime.*\.so(\.\d+)*$/;
 const MOST_FILES = 1000;
@@ -82,13 +81,13 @@ async function checkedFiles(config: EdgeConfig, file: string, places: readonly P
 
 /** Of the usual places none: they are the system's. */
 async function libraries({ runtime }: EdgeConfig, env: Env): Promise<Checked[]> {
-  const named = runtime.libonnxruntime ?? (env[LIBRARY_VARIABLE] || undefined);
+  const named = namedLibrary(runtime.libonnxruntime, env);
   if (named === undefined) return [];
-  const name = runtime.libonnxruntime === undefined ? LIBRARY_VARIABLE : 'runtime.libonnxruntime';
-  const isFolder = (await stat(named).catch(() => undefined))?.isDirectory() === true;
-  const folder = isFolder ? named : path.dirname(named);
+  const { library, by: name } = named;
+  const isFolder = (await stat(library).catch(() => undefined))?.isDirectory() === true;
+  const folder = isFolder ? library : path.dirname(library);
   const inside = await namesIn(folder, LIBRARIES);
-  return [named, ...inside.map((file) => path.join(folder, file))].map((file) => ({ name, file }));
+  return [library, ...inside.map((file) => path.join(folder, file))].map((file) => ({ name, file }));
 }
 
 /** By their paths; where the PATH leads to is for who starts the program. */

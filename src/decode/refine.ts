@@ -49,7 +49,6 @@ const WINDOW_SIGMAS = 3;
 const MIN_RADIUS = 4;
 const MAX_RADIUS = 12;
 const MAX_SIDE = 2 * MAX_RADIUS + 1;
-
 const MIN_SIGMA = 0.35;
 const MAX_SIGMA = 8;
 /**

@@ -3,9 +3,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { EdgeError, EXIT } from '../types/errors.js';
 import type { BackendKind, Provider } from '../types/provider.js';
-
-/** Names the library, as ONNX Runtime's own tools do. */
-export const LIBRARY_VARIABLE = 'ORT_LIB';
+import { namedLibrary } from '../util/named-library.js';
 
 /** Where builds, packages and wheels of ONNX Runtime put it; `*` is one folder of any name. */
 export const USUAL_PLACES = [
@@ -32,14 +30,13 @@ export async function findLibrary(
   places: readonly string[] = USUAL_PLACES,
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<string | undefined> {
-  const named = configured ?? (environment[LIBRARY_VARIABLE] || undefined);
+  const named = namedLibrary(configured, environment);
   if (named !== undefined) {
-    const found = await libraryAt(named);
+    const found = await libraryAt(named.library);
     if (found !== undefined) return found;
-    const by = configured === undefined ? LIBRARY_VARIABLE : 'runtime.libonnxruntime';
     throw new EdgeError(
       'RUNTIME_LIBRARY_NOT_FOUND',
-      `${named} (${by}) is no file, and no folder with a libonnxruntime.so`,
+      `${named.library} (${named.by}) is no file, and no folder with a libonnxruntime.so`,
       {
         hint: 'docs/jetson.md says how to install ONNX Runtime with TensorRT',
         exitCode: EXIT.noInput,

@@ -12,16 +12,20 @@ export interface Hit {
   distance: number;
 }
 
+/** px. */
+export function distance(a: Point, b: Point): number {
+  return Math.hypot(a.x - b.x, a.y - b.y);
+}
+
 /** One-to-one matching: the most hits at a distance <= `radius` px, then the least sum of distances. */
 export function match(found: readonly Point[], truth: readonly Point[], radius: number): Hit[] {
-  const distance = (i: number, j: number) => Math.hypot(found[i]!.x - truth[j]!.x, found[i]!.y - truth[j]!.y);
   const pairs = assign(found.length, truth.length, (i, j) => {
-    const d = distance(i, j);
+    const d = distance(found[i]!, truth[j]!);
     return d <= radius ? d : Number.POSITIVE_INFINITY;
   });
   const hits: Hit[] = [];
   pairs.forEach((j, i) => {
-    if (j >= 0) hits.push({ found: i, truth: j, distance: distance(i, j) });
+    if (j >= 0) hits.push({ found: i, truth: j, distance: distance(found[i]!, truth[j]!) });
   });
   return hits;
 }

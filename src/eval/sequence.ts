@@ -1,6 +1,6 @@
 import type { Track, TrackUpdate } from '../types/track.js';
 import { assign } from '../util/assignment.js';
-import { match, type Point } from './matching.js';
+import { distance, match, type Point } from './matching.js';
 
 /** A target that is really there in one frame. `id` names the same target in all frames of a sequence. */
 export interface TruthPoint extends Point {
@@ -288,8 +288,4 @@ export function scoreSequences(all: readonly SequenceCounts[]): SequenceScore {
 /** Nearest-rank quantile of an ascending list that is not empty. */
 function quantile(sorted: readonly number[], q: number): number {
   return sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)]!;
-}
-
-function distance(a: Point, b: Point): number {
-  return Math.hypot(a.x - b.x, a.y - b.y);
 }

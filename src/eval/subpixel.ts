@@ -19,7 +19,7 @@ import {
   type Site,
   toBackground,
 } from './injection.js';
-import { match, type Point } from './matching.js';
+import { distance, match, type Point } from './matching.js';
 
 /**
  * Sub-pixel accuracy, measured: pixel-integrated Gaussian targets with exactly known centres are added to real pictures without
@@ -353,10 +353,6 @@ function emptyScales(): ScaleTrials[] {
 /** Anywhere in the site's pixel. */
 function inPixel(site: Point, random: () => number): Point {
   return { x: site.x + random() - 0.5, y: site.y + random() - 0.5 };
-}
-
-function distance(a: Point, b: Point): number {
-  return Math.hypot(a.x - b.x, a.y - b.y);
 }
 
 function missOf(found: Detection, truth: Point): Miss {

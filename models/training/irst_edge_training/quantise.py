@@ -45,7 +45,7 @@ def quantise(model: onnx.ModelProto, frames: Sequence[np.ndarray], method: str =
         node.name = node.name or f"{node.op_type}_{i}"
     convolutions = [n for n in named.graph.node if n.op_type == "Conv"]
     outputs = {i for n in named.graph.node for o in n.output if o in ("heat", "logsig") for i in n.input}
-    keep = [n.name for n in convolutions if n is convolutions[0] or n.output[0] in outputs]
+    keep = [n.name for n in convolutions if n.input[0] == "image" or n.output[0] in outputs]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(named, source)
