@@ -104,22 +104,18 @@ class Score:
         return float(np.sqrt(self.squared / max(1, self.tp)))
 
 
-def distances(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    return np.hypot(found[:, None, 0] - truth[None, :, 0], found[:, None, 1] - truth[None, :, 1])
-
-
-def assigned(found: np.ndarray, truth: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of ``found`` and of ``truth``: the one-to-one assignment with the most hits within ``radius`` px (then the least distance)."""
-    d = distances(found, truth)
+def assigned(found: np.ndarray, truth: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of ``found`` and of ``truth``, and how far they are apart (px): the one-to-one assignment with the most hits within ``radius``
+    px (then the least distance)."""
+    d = np.hypot(found[:, None, 0] - truth[None, :, 0], found[:, None, 1] - truth[None, :, 1])
     rows, cols = linear_sum_assignment(np.where(d <= radius, d, 1e6))
     hit = d[rows, cols] <= radius
-    return rows[hit], cols[hit]
+    return rows[hit], cols[hit], d[rows, cols][hit]
 
 
 def match(found: np.ndarray, truth: np.ndarray, radius: float) -> np.ndarray:
-    """Distances (px) of the hits of ``assigned``."""
-    rows, cols = assigned(found, truth, radius)
-    return distances(found, truth)[rows, cols]
+    """How far the hits of ``assigned`` are apart, px."""
+    return assigned(found, truth, radius)[2]
 
 
 def score(found: list[np.ndarray], samples: list[Sample], threshold: float, radius: float = 5.0) -> Score:

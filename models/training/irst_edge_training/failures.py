@@ -33,7 +33,7 @@ def halved(sample: Sample) -> Sample:
 def mistakes(found: np.ndarray, points: np.ndarray, threshold: float, radius: float = 5.0) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """(false alarms [x, y, score], missed targets [x, y, best score within the radius]) of one image."""
     strong = found[found[:, 2] >= threshold]
-    hits, hit = assigned(strong, points, radius)
+    hits, hit, _ = assigned(strong, points, radius)
     false = [f for i, f in enumerate(strong) if i not in hits]
     missed = []
     for j, p in enumerate(points):
