@@ -1,9 +1,10 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { FaintKernel } from './track/faint-kernel.js';
 import { EdgeError } from './types/errors.js';
 
 /** What the C++ addon offers (`native/src/addon.cc`). */
-export interface NativeAddon {
+export interface NativeAddon extends FaintKernel {
   /** The package version that the addon was built from. */
   readonly version: string;
   /**
@@ -339,6 +340,16 @@ let loaded: NativeAddon | undefined;
 export function loadNative(): NativeAddon {
   loaded ??= loadFirst(ADDON_PATHS);
   return loaded;
+}
+
+/** What the addon has of `FaintKernel`; undefined where none loads, or one of an older version. */
+export function nativeFaintKernel(load: () => NativeAddon = loadNative): FaintKernel | undefined {
+  try {
+    const addon = load();
+    return typeof addon.faintSmooth === 'function' && typeof addon.faintSettle === 'function' ? addon : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The first of these files that loads. Throws `EdgeError` `ADDON_MISSING` with the reason of each. */

@@ -9,6 +9,7 @@
 #include <malloc.h>
 #endif
 
+#include "faint_binding.h"
 #include "file_pages.h"
 #include "sd_notify.h"
 #include "system_error.h"
@@ -25,6 +26,8 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
                              InstanceMethod("releaseFreeMemory", &EdgeAddon::ReleaseFreeMemory, napi_enumerable),
                              InstanceMethod("releaseFilePages", &EdgeAddon::ReleaseFilePages, napi_enumerable),
                              InstanceMethod("sdNotify", &EdgeAddon::SdNotify, napi_enumerable),
+                             InstanceMethod("faintSmooth", &EdgeAddon::FaintSmooth, napi_enumerable),
+                             InstanceMethod("faintSettle", &EdgeAddon::FaintSettle, napi_enumerable),
                          });
     irst::DefineV4l2(env, exports, camera_, fake_device_);
   }
@@ -54,6 +57,9 @@ class EdgeAddon : public Napi::Addon<EdgeAddon> {
   Napi::Value ReleaseFilePages(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), static_cast<double>(irst::ReleaseFilePages()));
   }
+
+  Napi::Value FaintSmooth(const Napi::CallbackInfo& info) { return irst::FaintSmoothJs(info); }
+  Napi::Value FaintSettle(const Napi::CallbackInfo& info) { return irst::FaintSettleJs(info); }
 
   // sdNotify(state: string, path?: string): boolean, false without a path.
   Napi::Value SdNotify(const Napi::CallbackInfo& info) {

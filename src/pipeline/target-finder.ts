@@ -1,6 +1,7 @@
 import { Decoder, type DecoderInput } from '../decode/decoder.js';
 import { reportable } from '../decode/detections.js';
 import type { Detector } from '../detect/detector.js';
+import { nativeFaintKernel } from '../native.js';
 import { CLUTTER_DEFAULTS } from '../track/clutter.js';
 import { EgoMotion } from '../track/ego-motion.js';
 import { FaintSearch } from '../track/faint-search.js';
@@ -40,7 +41,8 @@ export class TargetFinder {
   ) {
     this.lowerTo(threshold);
     this.ego = job.egoMotion ? new EgoMotion() : undefined;
-    this.search = (job.faintSearch ?? true) ? new FaintSearch(size.width, size.height) : undefined;
+    this.search =
+      (job.faintSearch ?? true) ? new FaintSearch(size.width, size.height, {}, nativeFaintKernel()) : undefined;
     this.tracker = this.createTracker(threshold);
     this.trackerThreshold = threshold;
   }

@@ -1,3 +1,5 @@
+import { type FaintKernel, PLAIN_KERNEL } from './faint-kernel.js';
+
 /**
  * Single frames to small maxima: a filter matched to point targets, what stands still taken out, noise measured where it is.
  */
@@ -20,10 +22,9 @@ export interface FaintPoint {
 /** Taps of the smoothing filter, from the middle on: a Gaussian of 1 px, close to what optics and pixels make of a point. */
 const TAPS = [0, 1, 2, 3].map((k) => Math.exp(-(k * k) / 2));
 const TAP_SUM = TAPS[0]! + 2 * (TAPS[1]! + TAPS[2]! + TAPS[3]!);
-const [K0, K1, K2, K3] = TAPS.map((t) => t / TAP_SUM) as [number, number, number, number];
+const KERNEL = Float64Array.from(TAPS, (t) => t / TAP_SUM);
 /** The local level is the mean of a square of this radius, px. */
 const LEVEL_RADIUS = 5;
-const LEVEL_SIDE = 2 * LEVEL_RADIUS + 1;
 /** Nearer to the border than this, px, there are no neighbours to be a maximum of. */
 const BORDER = 2;
 /** Noise is measured in squares of this side, px. */
@@ -56,7 +57,6 @@ const LEAST_NOISE = 0.08;
 /** One instance a camera; every frame in order, all of one size. */
 export class FaintFilter {
   private readonly padded: Float32Array;
-  private readonly stride: number;
   private readonly rows: Float32Array;
   private readonly sums: Float32Array;
   private readonly column: Float64Array;
@@ -68,6 +68,10 @@ export class FaintFilter {
   private readonly noise: Float32Array;
   private readonly change: Float32Array;
   private readonly restless: Uint8Array;
+  private readonly shares: Float64Array;
+  private readonly mosts: Float64Array;
+  private readonly rests: Float64Array;
+  private readonly steps: Float64Array;
   private readonly across: number;
   private seen = 0;
   /** Squares in which nothing was looked for in the last frame. */
@@ -76,14 +80,13 @@ export class FaintFilter {
   constructor(
     private readonly width: number,
     private readonly height: number,
+    private readonly kernel: FaintKernel = PLAIN_KERNEL,
   ) {
     const n = width * height;
     const lines = height + 2 * LEVEL_RADIUS;
-    this.stride = width + 2 * LEVEL_RADIUS;
-    this.padded = new Float32Array(this.stride * lines);
+    this.padded = new Float32Array((width + 2 * LEVEL_RADIUS) * lines);
     this.rows = new Float32Array(width * lines);
     this.sums = new Float32Array(width * lines);
-    // Sums of counts: whole numbers, exact.
     this.column = new Float64Array(width);
     this.filtered = new Float32Array(n);
     this.previous = new Float32Array(n);
@@ -93,6 +96,10 @@ export class FaintFilter {
     this.noise = new Float32Array(this.across * Math.ceil(height / BLOCK));
     this.change = new Float32Array(this.noise.length);
     this.restless = new Uint8Array(this.noise.length);
+    this.shares = new Float64Array(this.noise.length);
+    this.mosts = new Float64Array(this.noise.length);
+    this.rests = new Float64Array(this.noise.length);
+    this.steps = new Float64Array(this.noise.length);
   }
 
   private get settled(): boolean {
@@ -101,8 +108,8 @@ export class FaintFilter {
 
   /** Maxima of at least `least` times the noise, the highest `most` of them. */
   run({ data }: SearchedFrame, least: number, most: number): FaintPoint[] {
-    this.pad(data);
-    this.convolve();
+    const { width, height, padded, rows, sums, column, filtered } = this;
+    this.kernel.faintSmooth(data, width, height, LEVEL_RADIUS, KERNEL, padded, rows, sums, column, filtered);
     this.settle();
     if (!this.settled) return [];
     if (this.markRestless() > MOST_RESTLESS * this.restless.length) return [];
@@ -114,108 +121,33 @@ export class FaintFilter {
     return found;
   }
 
-  /** The frame as floats with a mirrored rim, which the filters reach into. */
-  private pad(data: Uint8Array | Uint16Array): void {
-    const { width, height, padded, stride } = this;
-    for (let y = 0; y < height; y++) {
-      const from = y * width;
-      const to = (y + LEVEL_RADIUS) * stride + LEVEL_RADIUS;
-      for (let x = 0; x < width; x++) padded[to + x] = data[from + x]!;
-      for (let k = 1; k <= LEVEL_RADIUS; k++) {
-        padded[to - k] = data[from + Math.min(k, width - 1)]!;
-        padded[to + width - 1 + k] = data[from + Math.max(0, width - 1 - k)]!;
-      }
-    }
-    for (let k = 1; k <= LEVEL_RADIUS; k++) {
-      const top = LEVEL_RADIUS + Math.min(k, height - 1);
-      const bottom = LEVEL_RADIUS + Math.max(0, height - 1 - k);
-      padded.copyWithin((LEVEL_RADIUS - k) * stride, top * stride, (top + 1) * stride);
-      padded.copyWithin((LEVEL_RADIUS + height - 1 + k) * stride, bottom * stride, (bottom + 1) * stride);
-    }
-  }
-
-  /** `filtered` = smoothed - local level. */
-  private convolve(): void {
-    const { width, height, padded, stride, rows, sums, column, filtered } = this;
-    const lines = height + 2 * LEVEL_RADIUS;
-    for (let y = 0; y < lines; y++) {
-      const line = y * stride;
-      const to = y * width;
-      let sum = 0;
-      for (let x = 0; x < LEVEL_SIDE - 1; x++) sum += padded[line + x]!;
-      for (let x = 0, i = line + LEVEL_RADIUS; x < width; x++, i++) {
-        sum += padded[i + LEVEL_RADIUS]!;
-        sums[to + x] = sum;
-        sum -= padded[i - LEVEL_RADIUS]!;
-        rows[to + x] =
-          K0 * padded[i]! +
-          K1 * (padded[i - 1]! + padded[i + 1]!) +
-          K2 * (padded[i - 2]! + padded[i + 2]!) +
-          K3 * (padded[i - 3]! + padded[i + 3]!);
-      }
-    }
-    const share = 1 / (LEVEL_SIDE * LEVEL_SIDE);
-    const w1 = width;
-    const w2 = 2 * width;
-    const w3 = 3 * width;
-    const far = LEVEL_RADIUS * width;
-    column.fill(0);
-    for (let y = 0; y < LEVEL_SIDE - 1; y++) {
-      for (let x = 0; x < width; x++) column[x]! += sums[y * width + x]!;
-    }
-    for (let y = 0; y < height; y++) {
-      for (let x = 0, to = y * width, i = to + far; x < width; x++, to++, i++) {
-        const level = column[x]! + sums[i + far]!;
-        column[x] = level - sums[i - far]!;
-        filtered[to] =
-          K0 * rows[i]! +
-          K1 * (rows[i - w1]! + rows[i + w1]!) +
-          K2 * (rows[i - w2]! + rows[i + w2]!) +
-          K3 * (rows[i - w3]! + rows[i + w3]!) -
-          level * share;
-      }
-    }
-  }
-
   /** Takes the still picture out, learns it, and measures the noise. */
   private settle(): void {
-    const { width, height, filtered, previous, still, variance, noise, change } = this;
-    const first = this.seen === 0;
+    const { width, height, filtered, previous, still, variance, noise, change, shares, mosts, rests, steps } = this;
     const settled = this.settled;
     this.seen++;
+    if (this.seen === 1) {
+      previous.set(filtered);
+      still.set(filtered);
+      return;
+    }
     const young = 1 / Math.min(this.seen, STILL_FRAMES);
-    const blockShare = 1 / Math.max(1, Math.min(this.seen - 1, NOISE_FRAMES));
+    for (let b = 0; b < noise.length; b++) {
+      this.restless[b] = settled && noise[b]! > RESTLESS * change[b]! ? 1 : 0;
+      shares[b] = this.restless[b] ? 1 / RESTLESS_FRAMES : young;
+      const most = MOST_CHANGE * noise[b]!;
+      mosts[b] = most * most;
+    }
+    this.kernel.faintSettle(
+      ...([width, height, BLOCK, filtered, previous, still, variance] as const),
+      ...([shares, mosts, this.restless, PIXEL_SHARE, rests, steps] as const),
+    );
+    const blockShare = 1 / Math.min(this.seen - 1, NOISE_FRAMES);
     for (let b = 0, top = 0; top < height; top += BLOCK) {
-      const bottom = Math.min(top + BLOCK, height);
       for (let left = 0; left < width; left += BLOCK, b++) {
-        const right = Math.min(left + BLOCK, width);
-        const restless = settled && noise[b]! > RESTLESS * change[b]!;
-        const share = restless ? 1 / RESTLESS_FRAMES : young;
-        const most = (MOST_CHANGE * noise[b]!) ** 2;
-        let rest = 0;
-        let step = 0;
-        for (let y = top; y < bottom; y++) {
-          for (let i = y * width + left, end = y * width + right; i < end; i++) {
-            const value = filtered[i]!;
-            if (first) {
-              previous[i] = value;
-              still[i] = value;
-              continue;
-            }
-            const residual = value - still[i]!;
-            still[i]! += residual * share;
-            rest += Math.abs(residual);
-            step += Math.abs(value - previous[i]!);
-            previous[i] = value;
-            filtered[i] = residual;
-            const square = Math.min(most, residual * residual);
-            variance[i] = restless ? 0 : variance[i]! + (square - variance[i]!) * PIXEL_SHARE;
-          }
-        }
-        if (first) continue;
-        const scale = MEAN_TO_SIGMA / ((right - left) * (bottom - top));
-        noise[b]! += (Math.max(LEAST_NOISE, scale * rest) - noise[b]!) * blockShare;
-        change[b]! += (Math.max(LEAST_NOISE, scale * step * Math.SQRT1_2) - change[b]!) * blockShare;
+        const scale = MEAN_TO_SIGMA / (Math.min(BLOCK, width - left) * Math.min(BLOCK, height - top));
+        noise[b]! += (Math.max(LEAST_NOISE, scale * rests[b]!) - noise[b]!) * blockShare;
+        change[b]! += (Math.max(LEAST_NOISE, scale * steps[b]! * Math.SQRT1_2) - change[b]!) * blockShare;
       }
     }
     if (!settled) variance.fill(0);
@@ -242,20 +174,24 @@ export class FaintFilter {
     const { width, height, filtered: f, variance, noise, restless, across } = this;
     const found: FaintPoint[] = [];
     for (let y = BORDER; y < height - BORDER; y++) {
-      const blocks = (y >> BLOCK_BITS) * across;
-      for (let x = BORDER, i = y * width + x; x < width - BORDER; x++, i++) {
-        const value = f[i]!;
-        const b = blocks + (x >> BLOCK_BITS);
+      let b = (y >> BLOCK_BITS) * across;
+      for (let left = 0; left < width; left += BLOCK, b++) {
+        if (restless[b]! > 0) continue;
         const sigma = noise[b]!;
-        if (value < least * sigma || restless[b]! > 0) continue;
-        if (!isMaximum(f, i, width) || !isRound(f, i, width)) continue;
-        const own = Math.max(sigma, Math.sqrt(variance[i]!));
-        if (value < least * own) continue;
-        found.push({
-          x: x + vertex(f[i - 1]!, value, f[i + 1]!),
-          y: y + vertex(f[i - width]!, value, f[i + width]!),
-          amplitude: value / own,
-        });
+        const floor = least * sigma;
+        const first = y * width + Math.max(BORDER, left);
+        const end = y * width + Math.min(width - BORDER, left + BLOCK);
+        for (let i = first; i < end; i++) {
+          const value = f[i]!;
+          if (value < floor || !isMaximum(f, i, width) || !isRound(f, i, width)) continue;
+          const own = Math.max(sigma, Math.sqrt(variance[i]!));
+          if (value < least * own) continue;
+          found.push({
+            x: i - y * width + vertex(f[i - 1]!, value, f[i + 1]!),
+            y: y + vertex(f[i - width]!, value, f[i + width]!),
+            amplitude: value / own,
+          });
+        }
       }
     }
     return found;

@@ -1,4 +1,5 @@
 import { FaintFilter, type FaintPoint, type SearchedFrame } from './faint-filter.js';
+import type { FaintKernel } from './faint-kernel.js';
 import { ClutterDensity } from './track-score.js';
 import type { SureDetection } from './tracker.js';
 
@@ -91,9 +92,10 @@ export class FaintSearch {
     private readonly width: number,
     private readonly height: number,
     options: Partial<FaintSearchOptions> = {},
+    kernel?: FaintKernel,
   ) {
     this.options = { ...FAINT_DEFAULTS, ...options };
-    this.filter = new FaintFilter(width, height);
+    this.filter = new FaintFilter(width, height, kernel);
     this.density = new ClutterDensity(width * height);
   }
 
