@@ -139,8 +139,19 @@ export class FaintFilter {
       mosts[b] = most * most;
     }
     this.kernel.faintSettle(
-      ...([width, height, BLOCK, filtered, previous, still, variance] as const),
-      ...([shares, mosts, this.restless, PIXEL_SHARE, rests, steps] as const),
+      width,
+      height,
+      BLOCK,
+      filtered,
+      previous,
+      still,
+      variance,
+      shares,
+      mosts,
+      this.restless,
+      PIXEL_SHARE,
+      rests,
+      steps,
     );
     const blockShare = 1 / Math.min(this.seen - 1, NOISE_FRAMES);
     for (let b = 0, top = 0; top < height; top += BLOCK) {
