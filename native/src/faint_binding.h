@@ -5,7 +5,7 @@
 
 namespace irst {
 
-// faintSmooth(data, width, height, radius, taps, padded, rows, sums, column, filtered), see `NativeAddon` in src/native.ts.
+// faintSmooth(data, width, height, radius, taps, padded, rows, sums, column, filtered), see `FaintKernel` in src/track/faint-kernel.ts.
 Napi::Value FaintSmoothJs(const Napi::CallbackInfo& info);
 
 // faintSettle(width, height, block, filtered, previous, still, variance, shares, mosts, restless, pixelShare, rests, steps).

@@ -49,7 +49,7 @@ void FaintSmooth(const Count* data, const FaintSize& size, const double taps[4],
     const float* line = padded + y * stride;
     float* row = rows + static_cast<std::ptrdiff_t>(y) * w;
     float* sum_row = sums + static_cast<std::ptrdiff_t>(y) * w;
-    // Whole numbers, of which a float holds these exactly: eleven times 65 535 is less than 2^24.
+    // Whole numbers, of which a float holds these exactly: 129 times 65 535 (the largest radius) is less than 2^24.
     std::int32_t sum = 0;
     for (int x = 0; x < side - 1; x++) sum += static_cast<std::int32_t>(line[x]);
     for (int x = 0; x < w; x++) {

@@ -1,4 +1,4 @@
-// The arithmetic of `src/track/faint-filter.ts`, which is its specification: the same numbers to the last bit, several times as fast.
+// The arithmetic of `src/track/faint-kernel.ts`, which is its specification: the same numbers to the last bit, several times as fast.
 #pragma once
 
 #include <cstdint>
