@@ -5,10 +5,9 @@
 
 namespace irst {
 
-// faintSmooth(data, width, height, radius, taps, padded, rows, sums, column, filtered), see `FaintKernel` in src/track/faint-kernel.ts.
+// faintSmooth(data, maps) and faintSettle(maps) of `FaintKernel` in src/track/faint-kernel.ts. A field that is not what it says there is a
+// TypeError or RangeError with its name.
 Napi::Value FaintSmoothJs(const Napi::CallbackInfo& info);
-
-// faintSettle(width, height, block, filtered, previous, still, variance, shares, mosts, restless, pixelShare, rests, steps).
 Napi::Value FaintSettleJs(const Napi::CallbackInfo& info);
 
 }  // namespace irst

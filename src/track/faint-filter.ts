@@ -1,4 +1,4 @@
-import { type FaintKernel, PLAIN_KERNEL } from './faint-kernel.js';
+import { type FaintKernel, type FaintSettling, type FaintSmoothing, PLAIN_KERNEL } from './faint-kernel.js';
 
 /**
  * Single frames to small maxima: a filter matched to point targets, what stands still taken out, noise measured where it is.
@@ -56,22 +56,11 @@ const LEAST_NOISE = 0.08;
 
 /** One instance a camera; every frame in order, all of one size. */
 export class FaintFilter {
-  private readonly padded: Float32Array;
-  private readonly rows: Float32Array;
-  private readonly sums: Float32Array;
-  private readonly column: Float64Array;
-  private readonly filtered: Float32Array;
-  private readonly previous: Float32Array;
-  private readonly still: Float32Array;
-  private readonly variance: Float32Array;
+  private readonly smoothing: FaintSmoothing;
+  private readonly settling: FaintSettling;
   /** Of each square: of what is left without the still picture, and of the change from frame to frame, as standard deviations. */
   private readonly noise: Float32Array;
   private readonly change: Float32Array;
-  private readonly restless: Uint8Array;
-  private readonly shares: Float64Array;
-  private readonly mosts: Float64Array;
-  private readonly rests: Float64Array;
-  private readonly steps: Float64Array;
   private readonly across: number;
   private seen = 0;
   /** Squares in which nothing was looked for in the last frame. */
@@ -84,22 +73,37 @@ export class FaintFilter {
   ) {
     const n = width * height;
     const lines = height + 2 * LEVEL_RADIUS;
-    this.padded = new Float32Array((width + 2 * LEVEL_RADIUS) * lines);
-    this.rows = new Float32Array(width * lines);
-    this.sums = new Float32Array(width * lines);
-    this.column = new Float64Array(width);
-    this.filtered = new Float32Array(n);
-    this.previous = new Float32Array(n);
-    this.still = new Float32Array(n);
-    this.variance = new Float32Array(n);
     this.across = Math.ceil(width / BLOCK);
-    this.noise = new Float32Array(this.across * Math.ceil(height / BLOCK));
-    this.change = new Float32Array(this.noise.length);
-    this.restless = new Uint8Array(this.noise.length);
-    this.shares = new Float64Array(this.noise.length);
-    this.mosts = new Float64Array(this.noise.length);
-    this.rests = new Float64Array(this.noise.length);
-    this.steps = new Float64Array(this.noise.length);
+    const squares = this.across * Math.ceil(height / BLOCK);
+    const filtered = new Float32Array(n);
+    this.smoothing = {
+      width,
+      height,
+      radius: LEVEL_RADIUS,
+      taps: KERNEL,
+      padded: new Float32Array((width + 2 * LEVEL_RADIUS) * lines),
+      rows: new Float32Array(width * lines),
+      sums: new Float32Array(width * lines),
+      column: new Float64Array(width),
+      filtered,
+    };
+    this.settling = {
+      width,
+      height,
+      block: BLOCK,
+      filtered,
+      previous: new Float32Array(n),
+      still: new Float32Array(n),
+      variance: new Float32Array(n),
+      shares: new Float64Array(squares),
+      mosts: new Float64Array(squares),
+      restless: new Uint8Array(squares),
+      pixelShare: PIXEL_SHARE,
+      rests: new Float64Array(squares),
+      steps: new Float64Array(squares),
+    };
+    this.noise = new Float32Array(squares);
+    this.change = new Float32Array(squares);
   }
 
   private get settled(): boolean {
@@ -108,11 +112,10 @@ export class FaintFilter {
 
   /** Maxima of at least `least` times the noise, the highest `most` of them. */
   run({ data }: SearchedFrame, least: number, most: number): FaintPoint[] {
-    const { width, height, padded, rows, sums, column, filtered } = this;
-    this.kernel.faintSmooth(data, width, height, LEVEL_RADIUS, KERNEL, padded, rows, sums, column, filtered);
+    this.kernel.faintSmooth(data, this.smoothing);
     this.settle();
     if (!this.settled) return [];
-    if (this.markRestless() > MOST_RESTLESS * this.restless.length) return [];
+    if (this.markRestless() > MOST_RESTLESS * this.noise.length) return [];
     const found = this.maxima(least);
     if (found.length > most) {
       found.sort((a, b) => b.amplitude - a.amplitude);
@@ -123,7 +126,8 @@ export class FaintFilter {
 
   /** Takes the still picture out, learns it, and measures the noise. */
   private settle(): void {
-    const { width, height, filtered, previous, still, variance, noise, change, shares, mosts, rests, steps } = this;
+    const { width, height, noise, change } = this;
+    const { filtered, previous, still, variance, shares, mosts, restless, rests, steps } = this.settling;
     const settled = this.settled;
     this.seen++;
     if (this.seen === 1) {
@@ -133,26 +137,12 @@ export class FaintFilter {
     }
     const young = 1 / Math.min(this.seen, STILL_FRAMES);
     for (let b = 0; b < noise.length; b++) {
-      this.restless[b] = settled && noise[b]! > RESTLESS * change[b]! ? 1 : 0;
-      shares[b] = this.restless[b] ? 1 / RESTLESS_FRAMES : young;
+      restless[b] = settled && noise[b]! > RESTLESS * change[b]! ? 1 : 0;
+      shares[b] = restless[b] ? 1 / RESTLESS_FRAMES : young;
       const most = MOST_CHANGE * noise[b]!;
       mosts[b] = most * most;
     }
-    this.kernel.faintSettle(
-      width,
-      height,
-      BLOCK,
-      filtered,
-      previous,
-      still,
-      variance,
-      shares,
-      mosts,
-      this.restless,
-      PIXEL_SHARE,
-      rests,
-      steps,
-    );
+    this.kernel.faintSettle(this.settling);
     const blockShare = 1 / Math.min(this.seen - 1, NOISE_FRAMES);
     for (let b = 0, top = 0; top < height; top += BLOCK) {
       for (let left = 0; left < width; left += BLOCK, b++) {
@@ -166,7 +156,8 @@ export class FaintFilter {
 
   /** Marks restless squares and their neighbours; gives the number of the former. */
   private markRestless(): number {
-    const { noise, change, across, restless } = this;
+    const { noise, change, across } = this;
+    const { restless } = this.settling;
     restless.fill(0);
     let count = 0;
     for (let b = 0; b < noise.length; b++) {
@@ -182,7 +173,8 @@ export class FaintFilter {
   }
 
   private maxima(least: number): FaintPoint[] {
-    const { width, height, filtered: f, variance, noise, restless, across } = this;
+    const { width, height, noise, across } = this;
+    const { filtered: f, variance, restless } = this.settling;
     const found: FaintPoint[] = [];
     for (let y = BORDER; y < height - BORDER; y++) {
       let b = (y >> BLOCK_BITS) * across;

@@ -3,58 +3,61 @@
  * fast.
  */
 
-/** The caller's arrays are read and written in place. */
+/** What smoothing reads and writes in place, whole frames row by row. */
+export interface FaintSmoothing {
+  readonly width: number;
+  readonly height: number;
+  /** The local level is the mean of a square of this radius, px. */
+  readonly radius: number;
+  /** Of the smoothing filter, 4 from the middle on. */
+  readonly taps: Float64Array;
+  /** Scratch: [height + 2 radius, width + 2 radius]. */
+  readonly padded: Float32Array;
+  /** Scratch, as `sums`: [height + 2 radius, width]. */
+  readonly rows: Float32Array;
+  readonly sums: Float32Array;
+  /** Scratch: [width]. */
+  readonly column: Float64Array;
+  /** Result: [height, width], the frame smoothed less the local level. */
+  readonly filtered: Float32Array;
+}
+
+/** What settling reads and writes in place: whole frames, and a number for each square of `block` px, both row by row. */
+export interface FaintSettling {
+  readonly width: number;
+  readonly height: number;
+  readonly block: number;
+  /** Of this frame; result: what is left of it without the still picture. */
+  readonly filtered: Float32Array;
+  /** Of the frame before; result: of this one. */
+  readonly previous: Float32Array;
+  readonly still: Float32Array;
+  readonly variance: Float32Array;
+  /** Share of a residual that goes into the still picture. */
+  readonly shares: Float64Array;
+  /** Largest square of a residual that counts. */
+  readonly mosts: Float64Array;
+  /** Not 0: the square's pixels have no variance. */
+  readonly restless: Uint8Array;
+  /** Share of a squared residual that goes into the variance. */
+  readonly pixelShare: number;
+  /** Result: sums of absolute residuals. */
+  readonly rests: Float64Array;
+  /** Result: sums of absolute changes since the frame before. */
+  readonly steps: Float64Array;
+}
+
 export interface FaintKernel {
-  /**
-   * A frame -> `filtered` [height, width]: smoothed less the local level, which is the mean of a square of this radius. The frame is mirrored at
-   * its borders.
-   *
-   * @param taps of the smoothing filter, 4 from the middle on
-   * @param padded scratch, as are the next three: [height + 2 radius, width + 2 radius], 2 x [height + 2 radius, width], [width]
-   */
-  faintSmooth(
-    data: Uint8Array | Uint16Array,
-    width: number,
-    height: number,
-    radius: number,
-    taps: Float64Array,
-    padded: Float32Array,
-    rows: Float32Array,
-    sums: Float32Array,
-    column: Float64Array,
-    filtered: Float32Array,
-  ): void;
-  /**
-   * Takes the still picture out of `filtered`, and learns it and each pixel's variance. All arrays after `variance` are of the squares of
-   * `block` px, row by row.
-   *
-   * @param shares of a residual that goes into the still picture
-   * @param mosts largest square of a residual that counts
-   * @param restless not 0: its pixels have no variance
-   * @param pixelShare of a squared residual that goes into the variance
-   * @param rests result: sums of absolute residuals
-   * @param steps result: sums of absolute changes since the frame before
-   */
-  faintSettle(
-    width: number,
-    height: number,
-    block: number,
-    filtered: Float32Array,
-    previous: Float32Array,
-    still: Float32Array,
-    variance: Float32Array,
-    shares: Float64Array,
-    mosts: Float64Array,
-    restless: Uint8Array,
-    pixelShare: number,
-    rests: Float64Array,
-    steps: Float64Array,
-  ): void;
+  /** A frame, mirrored at its borders -> `filtered`. */
+  faintSmooth(data: Uint8Array | Uint16Array, maps: FaintSmoothing): void;
+  /** Takes the still picture out of `filtered`, and learns it and each pixel's variance. */
+  faintSettle(maps: FaintSettling): void;
 }
 
 /** Where there is no addon. */
 export const PLAIN_KERNEL: FaintKernel = {
-  faintSmooth(data, width, height, radius, taps, padded, rows, sums, column, filtered) {
+  faintSmooth(data, maps) {
+    const { width, height, radius, taps, padded, rows, sums, column, filtered } = maps;
     pad(data, width, height, radius, padded);
     const [k0, k1, k2, k3] = taps as unknown as [number, number, number, number];
     const stride = width + 2 * radius;
@@ -100,21 +103,9 @@ export const PLAIN_KERNEL: FaintKernel = {
     }
   },
 
-  faintSettle(
-    width,
-    height,
-    block,
-    filtered,
-    previous,
-    still,
-    variance,
-    shares,
-    mosts,
-    restless,
-    pixelShare,
-    rests,
-    steps,
-  ) {
+  faintSettle(maps) {
+    const { width, height, block, filtered, previous, still, variance } = maps;
+    const { shares, mosts, restless, pixelShare, rests, steps } = maps;
     for (let b = 0, top = 0; top < height; top += block) {
       const bottom = Math.min(top + block, height);
       for (let left = 0; left < width; left += block, b++) {

@@ -168,13 +168,17 @@ def switches(net: NetConfig, loss: LossConfig, rounded_labels: bool) -> dict:
     return {"config": net.to_dict(), "loss": asdict(loss), "rounded_labels": rounded_labels}
 
 
+def refuse_others(path: Path, made: dict, wanted: dict, how: str) -> None:
+    """What a checkpoint was made with, and what is asked for now. `how`: the verb of the message."""
+    differ = [f"{k} {made[k]} (now {wanted[k]})" for k in wanted if made[k] != wanted[k]]
+    if differ:
+        raise SystemExit(f"train: {path} was {how} with {'; '.join(differ)}: give the same or another --out")
+
+
 def refuse_other_switches(path: Path, state: dict, wanted: dict) -> None:
     """What a checkpoint does not say (it may be older than a switch) is the default."""
     net, loss = NetConfig.from_dict(state["config"]), LossConfig(**state.get("loss", {}))
-    made = switches(net, loss, state.get("rounded_labels", False))
-    differ = [f"{k} {made[k]} (now {wanted[k]})" for k in wanted if made[k] != wanted[k]]
-    if differ:
-        raise SystemExit(f"train: {path} was trained with {'; '.join(differ)}: give the same switches or another --out")
+    refuse_others(path, switches(net, loss, state.get("rounded_labels", False)), wanted, "trained")
 
 
 def refuse_other_seed(path: Path, state: dict, seed: int) -> None:
@@ -185,10 +189,7 @@ def refuse_other_seed(path: Path, state: dict, seed: int) -> None:
 
 def refuse_other_schedule(path: Path, state: dict, wanted: dict) -> None:
     """What a checkpoint does not say is as it is asked for now."""
-    made = {**wanted, **state.get("schedule", {})}
-    differ = [f"{k} {made[k]} (now {wanted[k]})" for k in wanted if made[k] != wanted[k]]
-    if differ:
-        raise SystemExit(f"train: {path} was begun with {'; '.join(differ)}: give the same or another --out")
+    refuse_others(path, {**wanted, **state.get("schedule", {})}, wanted, "begun")
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
