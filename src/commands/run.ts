@@ -60,16 +60,20 @@ async function run(options: RunOptions, command: Command): Promise<void> {
 
 /**
  * Runs a daemon until its sources end or a signal stops it.
- * @throws EdgeError WORKER_HUNG after which only a kill ends the process (util/fatal.ts); else what ended a camera for good
+ * @throws EdgeError WORKER_HUNG after which only a kill ends the process (util/fatal.ts); else, where the sources came to their end, what
+ * ended a camera for good. A stop that was asked for ends well: the log and `health` have said since when a camera is gone, and with its
+ * exit code systemd would call the unit failed, or keep the other cameras down (RestartPreventExitStatus=).
  */
 export async function serve(daemon: Daemon, log: Logger, signal: AbortSignal): Promise<void> {
-  const finished = new Promise<void>((resolve) => {
-    daemon.once('finished', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+  // The first of the two: a stop finishes the cameras, too.
+  const over = new Promise<'finished' | 'asked'>((resolve) => {
+    daemon.once('finished', () => resolve('finished'));
+    signal.addEventListener('abort', () => resolve('asked'), { once: true });
   });
+  let end: 'finished' | 'asked' = 'asked';
   try {
     await daemon.start(signal);
-    await finished;
+    end = await over;
   } catch (error) {
     await daemon.stop();
     // A signal during the start is a stop, whatever it interrupted.
@@ -79,7 +83,7 @@ export async function serve(daemon: Daemon, log: Logger, signal: AbortSignal): P
   const { cameras, alerts } = daemon.snapshot();
   log.info({ frames: cameras.map((c) => ({ camera: c.id, ...c.frames })), alerts }, 'stopped');
   if (outcome === 'hung') throw new EdgeError('WORKER_HUNG', 'a worker did not stop in time; the process is killed');
-  if (daemon.failure) throw daemon.failure;
+  if (end === 'finished' && daemon.failure) throw daemon.failure;
 }
 
 /** SIGHUP reads the file again; at a terminal it means that the terminal has gone, and ends the program as ever. */

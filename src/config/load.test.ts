@@ -349,6 +349,21 @@ describe('loadConfig warns', () => {
   });
 
   it.each([
+    '{lowScore: 0.4}',
+    '{faintScore: 0.2}',
+    '{highScore: 0.1, faintScore: 0.1}',
+    '{lowScore: 0.1, faintScore: 0.1}',
+  ])('of nothing with tracker: %s', async (tracker) => {
+    expect(await warnings(`${camera}tracker: ${tracker}\n`)).toEqual([]);
+  });
+
+  it('of no faint score that a low threshold lets in', async () => {
+    expect(await warnings(`${camera}tracker: {faintScore: 0.1}\ndetector: {threshold: 0.1}\n`)).toEqual([]);
+  });
+
+  it.each([
+    [`${camera}tracker: {faintScore: 0.1}\n`, 'tracker.faintScore: 0.1 works as 0.2'],
+    [`${camera}tracker: {faintScore: 0.05, highScore: 0.1}\n`, 'tracker.faintScore: 0.05 works as 0.1'],
     [`${camera}mqtt: {username: u, clientId: c}\n`, 'mqtt.username, mqtt.clientId: without effect'],
     [`${camera}mqtt: {url: 'mqtt://localhost'}\nembeddedBroker: {port: 0}\n`, 'embeddedBroker: without effect'],
     [`${camera}embeddedBroker: {host: 0.0.0.0}\n`, 'everyone on the network'],

@@ -729,8 +729,9 @@ const tracker = z
     faintScore: threshold
       .default(0.3)
       .describe(
-        'For faint targets that move: score from which a detection begins a track too (0 to 1); it is confirmed when its ' +
-          "log-likelihood ratio says target. 1: only detections from highScore on begin tracks. A threshold above the model's raises it.",
+        'For faint targets that move: score from which a detection begins a track too (0 to 1), though none below lowScore does; it is ' +
+          'confirmed when its log-likelihood ratio says target. 1: only detections from highScore on begin tracks. A threshold above the ' +
+          "model's raises it.",
       ),
     faintFrames: z
       .int()

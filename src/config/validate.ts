@@ -168,8 +168,15 @@ const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : []
 /** What is allowed but likely not meant; `raw` tells what was written from what is a default. */
 export function adviceOn(config: EdgeConfig, raw: unknown): string[] {
   const advice: string[] = [];
-  const { mqtt, embeddedBroker } = config;
+  const { mqtt, embeddedBroker, tracker } = config;
   if (!config.cameras.some((camera) => camera.enabled)) advice.push('cameras: none is enabled');
+  // Advice and no error: files that have it worked so far. The default is meant to give way to a higher low score.
+  const low = lowestLowScore(config);
+  if (childOf(childOf(raw, 'tracker'), 'faintScore') !== undefined && tracker.faintScore < low) {
+    advice.push(
+      `tracker.faintScore: ${tracker.faintScore} works as ${low}, because nothing below tracker.lowScore begins a track`,
+    );
+  }
   if (mqtt.url === undefined) {
     const rawMqtt = childOf(raw, 'mqtt');
     const idle = (['username', 'passwordFile', 'clientId', 'ca', 'cert', 'key'] as const).filter(
@@ -195,6 +202,13 @@ export function adviceOn(config: EdgeConfig, raw: unknown): string[] {
     }
   }
   return advice;
+}
+
+/** The low score is no higher than what begins tracks: `highScore`, in whose absence the threshold of a camera or profile. */
+function lowestLowScore({ alerts, cameras, detector, tracker }: EdgeConfig): number {
+  const thresholds = [detector, ...cameras.map((camera) => camera.detector), ...(alerts.profiles ?? [])];
+  const high = tracker.highScore === undefined ? thresholds.map(({ threshold }) => threshold) : [tracker.highScore];
+  return Math.min(tracker.lowScore, ...high.filter((score) => score !== undefined));
 }
 
 function isLoopback(host: string): boolean {

@@ -52,8 +52,9 @@ export interface StageTimings {
   normalise: number;
   infer: number;
   decode: number;
+  /** The camera's own motion, the search over many frames, and the tracks. */
   track: number;
-  /** From the capture to the end of decoding; includes waiting. */
+  /** From the capture to the end of tracking; includes waiting. */
   total: number;
 }
 

@@ -94,4 +94,18 @@ describe('threshold', () => {
   test('`highScore`, where it is configured, decides in its place', async () => {
     expect(await started(make(0.4, 1, { faintSearch: false, highScore: 0.5 }), 1, 60)).toBe(1);
   });
+
+  test.each([
+    // Below the low score, too: that is then no higher.
+    [0.15, own, { highScore: 0.1 }, 1],
+    [0.15, own, { highScore: 0.1, lowScore: 0.05 }, 1],
+    [0.15, own, {}, 0],
+    // Where nothing depends on the threshold, the low score does not.
+    [0.15, 0.1, { highScore: 0.5, faintScore: 0.1 }, 0],
+    [0.15, 0.1, {}, 1],
+    // No track begins that nothing so weak may continue.
+    [0.25, own, { lowScore: 0.3, faintScore: 0.1 }, 0],
+  ])('a moving peak of %f at %f with %j: %i tracks', async (score, threshold, scores, tracks) => {
+    expect(await started(make(score, threshold, { faintSearch: false, ...scores }), threshold, 60)).toBe(tracks);
+  });
 });

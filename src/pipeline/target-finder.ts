@@ -90,13 +90,18 @@ export class TargetFinder {
     return { detections: [], tracks, invalidCells: 0, timings };
   }
 
-  /** Decodes down to the low score, or to the threshold where that is lower still. */
+  /** Decodes down to the low score in force, or to the threshold where that is lower still. */
   private lowerTo(threshold: number): void {
-    const low = Math.min(this.job.lowScore ?? TRACKER_DEFAULTS.lowScore, threshold);
+    const low = Math.min(this.lowScore(threshold), threshold);
     if (low === this.low) return;
     this.low = low;
     const { biasX = 0, biasY = 0 } = this.detector.manifest.decode;
     this.decoder = new Decoder({ threshold: low, biasX, biasY });
+  }
+
+  /** What begins a track must be able to continue it: no higher than the high score in force. */
+  private lowScore(threshold: number): number {
+    return Math.min(this.job.lowScore ?? TRACKER_DEFAULTS.lowScore, this.job.highScore ?? threshold);
   }
 
   /**
@@ -112,7 +117,7 @@ export class TargetFinder {
     const raise = (score: number) => score + raised * (1 - score);
     return {
       highScore,
-      lowScore: Math.min(this.low, highScore),
+      lowScore: this.lowScore(threshold),
       faintScore: faintScore === null ? null : raise(faintScore),
       sureScore: raise(sureScore),
     };

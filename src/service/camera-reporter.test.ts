@@ -102,6 +102,9 @@ describe('CameraReporter', () => {
       const { made, detections, records } = reporter({ alerts });
       for (let n = 0; n < 3; n++) made.frame(frame(n, 100, 100));
       expect(detections).toHaveLength(count);
+      // Each stage that the total holds: the rest is waiting.
+      for (const { latencyMs } of detections)
+        expect(latencyMs).toEqual({ normalise: 1, infer: 1, decode: 1, track: 1, total: 4 });
       expect(records.map((r) => r.kind)).toEqual(['new', 'update', 'update']);
     }
   });

@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events';
 import path from 'node:path';
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CommandResult, Commands, type CommandValue, commandStats, commandsRefused } from '../alerts/commands.js';
 import { CountsReport } from '../alerts/counts-report.js';
@@ -25,6 +24,7 @@ import { CameraReporter, DEFAULT_PROFILE, NOT_RUNNING } from './camera-reporter.
 import { ClockWatch } from './clock.js';
 import { HEALTH_VERSION, type Health, HealthFile } from './health.js';
 import type { Logger } from './log.js';
+import { LoopDelay } from './loop-delay.js';
 import type { Judgement } from './progress.js';
 import { planReload } from './reload.js';
 import { runtimeOptions } from './runtime-options.js';
@@ -84,7 +84,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   private stopped: Promise<'stopped' | 'hung'> | undefined;
   private state: Health['state'] = 'starting';
   private ready = false;
-  private readonly loopDelay: IntervalHistogram = monitorEventLoopDelay({ resolution: 50 });
+  private readonly loopDelay = new LoopDelay();
   private health: HealthFile | undefined;
   private watchdog: Watchdog | undefined;
   private saidStatus = '';
@@ -125,7 +125,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
   async start(signal: AbortSignal, beforeCameras?: (brokerUrl: string) => Promise<void>): Promise<void> {
     const { config, log } = this;
     this.forgetFatal = onFatal(() => this.stop());
-    this.loopDelay.enable();
+    this.loopDelay.start();
     // First of all: a missing addon must not go unnoticed until systemd's patience is over.
     this.systemd.status('starting');
     if (this.systemd.enabled) this.timers.push(setInterval(() => this.askForTime(), START_LOOK_EVERY_MS));
@@ -331,7 +331,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       atMs: monotonicMs(),
       startedMs: monotonicMs() - Math.round(performance.now() - this.startedAt),
       state: this.state,
-      loopDelayMs: this.loopDelay.count === 0 ? 0 : Math.round(this.loopDelay.max / 1e6),
+      loopDelayMs: Math.round(this.loopDelay.take()),
       ...(held !== undefined && { held }),
       cameras: this.cameras.map((c) => ({
         id: c.job.camera,
@@ -347,7 +347,6 @@ export class Daemon extends EventEmitter<DaemonEvents> {
         waiting: outbox?.waiting ?? 0,
       },
     });
-    this.loopDelay.reset();
   }
 
   /** For `systemctl status`: what each camera does, and the broker. */
@@ -409,7 +408,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
     this.writeHealth();
     this.watchdog?.stop();
     for (const timer of this.timers) clearInterval(timer);
-    this.loopDelay.disable();
+    this.loopDelay.stop();
     this.clock.stop();
     const outcomes = await Promise.all(this.cameras.map((c) => c.stop(c.running ? STOP_WORKERS_MS : STOP_STARTING_MS)));
     for (const reporter of this.reporters.values()) reporter.close('stopped');

@@ -20,6 +20,16 @@ describe('judgeWorker', () => {
     ['a slow source', { framePeriodMs: 10_000, frameMs: 29_000 }, 'serving'],
     ['a slow source that is late', { framePeriodMs: 10_000, frameMs: 31_000 }, 'stuck', 'no frame for 31 s'],
     ['a source that waits long by itself', { stallMs: 60_000, frameMs: 119_000 }, 'serving'],
+    // Its source waits for five periods.
+    ['a slow camera', { capture: 'streaming', framePeriodMs: 4000, stallMs: 3000, frameMs: 39_000 }, 'serving'],
+    [
+      'a slow camera that is late',
+      { capture: 'streaming', framePeriodMs: 4000, stallMs: 3000, frameMs: 41_000 },
+      'stuck',
+      'no frame for 41 s',
+    ],
+    ['a source that waits long for its first frame', { startMs: 600_000, frameMs: 609_000 }, 'serving'],
+    ['... without end', { startMs: 600_000, frameMs: 611_000 }, 'stuck', 'no frame for 611 s'],
     ['its thread blocks', { heardMs: 11_000, frameMs: 11_000 }, 'stuck', 'silent for 11 s'],
     [
       'its thread blocks, while the camera is away',

@@ -20,8 +20,10 @@ export interface WorkerProgress {
   code?: string;
   /** Nominal time from frame to frame, ms. */
   framePeriodMs?: number;
-  /** How long the source itself waits for a frame before it does something about it, ms. */
+  /** How long the source itself waits for a frame before it does something about it, ms; at least `STALL_PERIODS` frame periods. */
   stallMs?: number;
+  /** How long it waits for its first frame, ms; only until that has come. */
+  startMs?: number;
 }
 
 /**
@@ -55,6 +57,9 @@ export const WORKER_LIMITS: WorkerLimits = {
   framelessMs: 10_000,
 };
 
+/** A source with a stall time of its own waits for so many frame periods at least (capture/v4l2.ts, capture/ffmpeg.ts). */
+const STALL_PERIODS = 5;
+
 /** Whether a worker makes progress, and what excuses it if not. Pure. */
 export function judgeWorker(worker: WorkerProgress, limits: WorkerLimits = WORKER_LIMITS): Judgement {
   const { running, state, modelUp, ready, heardMs, frameMs, capture } = worker;
@@ -68,11 +73,20 @@ export function judgeWorker(worker: WorkerProgress, limits: WorkerLimits = WORKE
     if (!modelUp) return { condition: 'loading', reason: 'loads its model' };
     return { condition: 'excused', reason: `waits for its source or provider${behind(worker)}` };
   }
-  const due = Math.max(limits.framelessMs, 3 * (worker.framePeriodMs ?? 0), 2 * (worker.stallMs ?? 0));
   if (capture !== undefined && capture !== 'streaming')
     return { condition: 'excused', reason: `${capture}${behind(worker)}` };
-  if (frameMs > due) return { condition: 'stuck', reason: `no frame for ${seconds(frameMs)} s` };
+  if (frameMs > patienceMs(worker, limits)) return { condition: 'stuck', reason: `no frame for ${seconds(frameMs)} s` };
   return { condition: 'serving' };
+}
+
+/**
+ * Longest time without a frame, ms: more than the source's own, after which it says itself what is wrong. With less the process would be
+ * killed before that, again at each start.
+ */
+function patienceMs({ framePeriodMs = 0, stallMs, startMs }: WorkerProgress, { framelessMs }: WorkerLimits): number {
+  const stall = stallMs === undefined ? 0 : Math.max(stallMs, STALL_PERIODS * framePeriodMs);
+  const start = startMs === undefined ? 0 : startMs + framelessMs;
+  return Math.max(framelessMs, 3 * framePeriodMs, 2 * stall, start);
 }
 
 function behind({ code }: WorkerProgress): string {

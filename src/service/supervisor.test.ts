@@ -152,6 +152,16 @@ test('a worker that hangs is stuck after its limit, one that never got ready wai
   expect(later.judgement()).toEqual({ condition: 'stuck', reason: expect.stringMatching(/^silent for \d+ s$/) });
 });
 
+test('the first frame has the time that its source gives it, the next ones have not', async () => {
+  const source = { kind: 'ffmpeg', input: 'x', rate: 'realtime', startTimeoutMs: 60_000, stallTimeoutMs: 2000 };
+  const s = start('hangs-later', {}, { source });
+  await once(s, 'state');
+  expect(s.progress()).toMatchObject({ ready: true, startMs: 60_000, stallMs: 2000 });
+  await once(s, 'frame');
+  expect(s.progress()).toMatchObject({ stallMs: 2000 });
+  expect(s.progress()).not.toHaveProperty('startMs');
+});
+
 test('what runs the network is known as it changes, with the model of its precision', async () => {
   const s = start('swap');
   const steps: string[] = [];

@@ -98,6 +98,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   /** When the worker was last heard of, gave a frame, told that it is ready; ms of the performance clock. */
   private heardAt = 0;
   private frameAt = 0;
+  /** This worker gave a frame. */
+  private framed = false;
   private ready = false;
   private proven = false;
   private framePeriodMs: number | undefined;
@@ -135,6 +137,9 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
       ...(code !== undefined && { code }),
       ...(this.framePeriodMs !== undefined && { framePeriodMs: this.framePeriodMs }),
       ...('stallTimeoutMs' in source && source.stallTimeoutMs !== undefined && { stallMs: source.stallTimeoutMs }),
+      ...(!this.framed &&
+        'startTimeoutMs' in source &&
+        source.startTimeoutMs !== undefined && { startMs: source.startTimeoutMs }),
     };
   }
 
@@ -278,6 +283,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     this.worker = worker;
     this.heardAt = performance.now();
     this.ready = false;
+    this.framed = false;
     let starting = true;
     let outcome: PlainError | 'ended' | undefined;
     worker.on('message', (event: WorkerEvent) => {
@@ -319,6 +325,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           break;
         case 'frame':
           this.frameAt = performance.now();
+          this.framed = true;
           this.window.push(this.frameAt);
           if (this.window.length > 4096) this.window.splice(0, 1024);
           if (starting) setTimeout(endStart, STARTED_MS).unref();

@@ -27,7 +27,7 @@ export interface TrackerOptions {
   /** ... of which so many strong, the first one counted. */
   confirmStrongHits: number;
   /**
-   * Faint targets that persist: detections from this score on begin tracks too. Within `faintFrames` processed
+   * Faint targets that persist: detections from this score on, and from `lowScore`, begin tracks too. Within `faintFrames` processed
    * frames a track is also confirmed when it has `confirmHits` detections, moves, and its log-likelihood ratio (`track-score.ts`) says target. One that
    * stands still needs strong detections: what repeats in its place is mostly clutter. Null: not at all.
    */

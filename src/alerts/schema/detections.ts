@@ -49,7 +49,10 @@ export const detectionsSchema = z
         normalise: positiveOrZero('Counts to network input, ms.'),
         infer: positiveOrZero('Network, ms.'),
         decode: positiveOrZero('Heat map to detections, ms.'),
-        total: positiveOrZero('Capture to the end of decoding, ms; includes waiting.'),
+        track: positiveOrZero(
+          "Detections to tracks, ms, with the search for faint points and the camera's own motion.",
+        ).optional(),
+        total: positiveOrZero('Capture to the end of the last of these, ms; includes waiting.'),
       })
       .meta({ description: 'Time spent on this frame, ms.' }),
   })
@@ -108,6 +111,7 @@ export function detectionsMessage(input: DetectionsInput): DetectionsMessage {
       normalise: latencyMs.normalise,
       infer: latencyMs.infer,
       decode: latencyMs.decode,
+      ...(latencyMs.track !== undefined && { track: latencyMs.track }),
       total: latencyMs.total,
     },
   };
