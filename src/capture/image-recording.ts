@@ -5,6 +5,7 @@ import { inputError, stoppedError } from './faults.js';
 import type { FrameReader, Pixels, ReadResult } from './frame-reader.js';
 import { readGreyImage } from './image-file.js';
 import { readFolderSidecar } from './sidecar.js';
+import { readStillImage } from './still-image.js';
 
 export const IMAGE_NAME = /\.(png|tiff?)$/i;
 
@@ -33,8 +34,8 @@ export async function openImageFolder(path: string, signal: AbortSignal): Promis
 
 /** One PNG or TIFF file: a recording of one frame. */
 export async function openImageFile(path: string): Promise<FrameReader> {
-  const image = await readGreyImage(path);
-  return new ImageReader(path, '', [path], image, undefined, undefined);
+  const image = await readStillImage(path);
+  return new ImageReader(path, '', [path], image, image.bits, undefined);
 }
 
 /** The size of the recording: that of the first file that can be decoded. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readGreyImage } from '../capture/image-file.js';
+import { readStillImage } from '../capture/still-image.js';
 import { ImageDetector, stillFrame } from '../eval/evaluate.js';
 import { renderPicture } from '../eval/picture.js';
 import type { Thresholds } from '../eval/still-decoder.js';
@@ -33,7 +33,7 @@ async function detect(files: string[], options: DetectOptions, command: Command)
   );
   try {
     for (const [index, file] of files.entries()) {
-      const image = await readGreyImage(file);
+      const image = await readStillImage(file);
       const frame = stillFrame(index, image);
       const detections = await finder.find(frame);
       if (options.picture !== undefined) await writeOutputFile(options.picture, await renderPicture(frame, detections));

@@ -15,6 +15,7 @@ import type { Thresholds } from '../eval/still-decoder.js';
 import { type FoundRow, runSubpixel, type ScaleRow, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { PROVIDERS, type Provider } from '../types/provider.js';
+import { type EvalMode, idleOption } from './eval-options.js';
 import { addThresholds, manifestPath, numberOption, thresholds } from './inputs.js';
 import { ProgressLine } from './progress.js';
 import { globalOptions, print, printJson, usageError } from './shared.js';
@@ -31,6 +32,7 @@ interface EvalOptions extends Thresholds {
   empty: number;
   still?: number;
   noise: number;
+  gaps?: true;
   faintSearch: boolean;
   snr: number;
   egoMotion?: true;
@@ -73,6 +75,7 @@ export function register(program: Command): void {
       numberOption(1, 1_000_000, true),
     )
     .option('--noise <counts>', 'with --still: fresh noise of each frame, standard deviation', numberOption(0, 1000), 2)
+    .option('--gaps', 'with --sequence: frames without a box, in videos that have boxes, are not labelled: left out')
     .option('--no-faint-search', 'with --sequence: as tracker.faintSearch: false')
     .option('--ego-motion', 'with --sequence: measure the motion of the camera and take it out')
     .option('--subpixel', 'measure positions on targets put into the target-free pictures of --data instead')
@@ -102,6 +105,10 @@ async function run(options: EvalOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
   const modes = (['sequence', 'subpixel', 'compare', 'activations'] as const).filter((mode) => options[mode]);
   if (modes.length > 1) throw usageError(`give --${modes[0]} or --${modes[1]}, not both`);
+  const mode = evalMode(options);
+  const given = Object.keys(options).filter((key) => command.getOptionValueSource(key) === 'cli');
+  const idle = idleOption(mode, given);
+  if (idle !== undefined) throw usageError(idle, 'irst-edge eval --help');
   if (options.sequence) return sequences(options, json);
   if (options.data === undefined) throw usageError('--data is missing', 'irst-edge eval --help');
   if (options.subpixel) return subpixel(options, options.data, json);
@@ -135,6 +142,15 @@ async function run(options: EvalOptions, command: Command): Promise<void> {
   );
 }
 
+function evalMode(options: EvalOptions): EvalMode {
+  if (options.subpixel) return 'subpixel';
+  if (options.compare) return 'compare';
+  if (options.activations) return 'activations';
+  if (!options.sequence) return 'images';
+  if (options.data === undefined && options.synthetic !== undefined) return 'synthetic';
+  return options.still === undefined ? 'sequence' : 'still';
+}
+
 function positionError({ rmsPositionError, meanPositionError }: Score): string {
   if (rmsPositionError === null || meanPositionError === null) return '-';
   const { x, y } = meanPositionError;
@@ -159,7 +175,7 @@ async function sequences(options: EvalOptions, json: boolean): Promise<void> {
   const scene = { width: 320, height: 256, frames: empty + 300, emptyFrames: empty, snr };
   let list: Sequence[];
   if (data === undefined) list = syntheticSequences(scene, options.synthetic ?? 1, options.seed);
-  else if (still === undefined) list = await readSequences(data, options.list);
+  else if (still === undefined) list = await readSequences(data, { gaps: options.gaps === true, list: options.list });
   else list = await stillSequences(data, still, noise, options.seed, options.list);
   const progress = new ProgressLine(true);
   const report = await runSequences(list, {
@@ -178,7 +194,7 @@ async function sequences(options: EvalOptions, json: boolean): Promise<void> {
   const r = report;
   await print(
     [
-      `${r.sequences} sequences, ${r.frames} frames (${r.seconds.toFixed(0)} s), ${r.targets} targets; on a target within ${r.radius} px; threshold ${r.threshold}`,
+      `${r.sequences} sequences, ${r.frames} frames (${r.seconds.toFixed(0)} s${r.unlabelledFrames === 0 ? '' : `; ${r.unlabelledFrames} without labels left out`}), ${r.targets} targets; on a target within ${r.radius} px; threshold ${r.threshold}`,
       `track Pd ${number(r.trackPd, 4)} (single frames ${number(r.detectionPd, 4)}), targets ever found ${r.targetsFound}`,
       `first alert after ${r.timeToAlert?.framesMedian ?? '-'} frames (median), ${r.timeToAlert?.framesP95 ?? '-'} (95 %); within ten ${number(r.foundWithinTen, 3)}`,
       `false tracks ${r.falseTracks} (${number(r.falseTracksPerHour, 1)} an hour), stationary ${r.stationaryTracks}; id switches ${r.idSwitches}`,

@@ -13,6 +13,8 @@ const RING_THICKNESS = 3;
 const MAX_RING_CELLS = (2 * (RING_FARTHEST + RING_THICKNESS) + 1) ** 2;
 /** With fewer background pixels (a target in the corner of a tiny image) no noise can be stated. */
 const FEWEST_PIXELS = 8;
+/** Times the noise: of nine pixels of background the brightest is below in 99 of 100. */
+const OUTSTANDING = 3;
 
 /** What an snr measurement needs of a frame. */
 export interface FrameView {
@@ -34,8 +36,8 @@ const deviations = new Float64Array(MAX_RING_CELLS);
  * Peak contrast over background noise at (`x`, `y`), px; `extent` is the target's sigma, px. 0 where nothing stands out or the
  * background cannot be seen.
  *
- * Contrast: the largest departure, bright or dark, of the 3x3 pixels around the centre from the median of a square ring around the
- * target. Noise: standard deviation of the ring without its outliers (3 robust sigmas), so that a neighbouring target, an edge or a
+ * Contrast: the brightest departure of the 3x3 pixels around the centre from the median of a square ring around the target; where
+ * none stands out of the noise, the largest of either sign (a dark target; a dead pixel beside a bright one is not taken for it). Noise: standard deviation of the ring without its outliers (3 robust sigmas), so that a neighbouring target, an edge or a
  * dead pixel in the ring does not hide this one; at least the quantisation noise, so that flat and saturated backgrounds stay finite.
  */
 export function measureSnr(frame: FrameView, x: number, y: number, extent: number): number {
@@ -75,13 +77,16 @@ export function measureSnr(frame: FrameView, x: number, y: number, extent: numbe
   const mean = sum / inliers;
   const noise = Math.max(QUANTISATION_NOISE, Math.sqrt(Math.max(0, squares / inliers - mean * mean)));
 
-  let contrast = 0;
+  let bright = 0;
+  let dark = 0;
   for (let v = Math.max(0, row - 1); v <= Math.min(height - 1, row + 1); v++) {
     for (let u = Math.max(0, col - 1); u <= Math.min(width - 1, col + 1); u++) {
-      contrast = Math.max(contrast, Math.abs(data[v * width + u]! - background));
+      const departure = data[v * width + u]! - background;
+      bright = Math.max(bright, departure);
+      dark = Math.max(dark, -departure);
     }
   }
-  return contrast / noise;
+  return (bright >= OUTSTANDING * noise ? bright : Math.max(bright, dark)) / noise;
 }
 
 /** Median (the upper of the two middle ones) of the first `count` values, which it reorders. Hoare's quickselect. */

@@ -113,6 +113,14 @@ describe('measureSnr', () => {
     expect(snr).toBeLessThan(20);
   });
 
+  test('a dead pixel beside a bright target is not what stands out', () => {
+    const alone = scene(20, 17, 300, 20);
+    const data = alone.data.slice();
+    data[17 * WIDTH + 21] = 0;
+    const beside = measureSnr({ ...alone, data }, 20, 17, 1);
+    expect(beside / measureSnr(alone, 20, 17, 1)).toBeCloseTo(1, 1);
+  });
+
   test('another bright target in the ring does not hide this one', () => {
     const alone = scene(20, 17, 300, 10);
     const data = alone.data.slice();

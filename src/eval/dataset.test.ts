@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -21,11 +21,28 @@ test('pictures come in the order in which a recording plays them, without hidden
 
 test('a sequence of pictures has the truth of the picture that is played, and takes no list', async () => {
   const [sequence] = await readSequences(dir);
-  expect([0, 1, 2, 3].map((frame) => sequence?.truth(frame)[0]?.x)).toEqual([1, 2, 10, undefined]);
+  expect([0, 1, 2, 3].map((frame) => sequence?.truth(frame)?.[0]?.x)).toEqual([1, 2, 10, undefined]);
   const list = path.join(dir, 'list.txt');
   await writeFile(list, '10.png\n');
-  await expect(readSequences(dir, list)).rejects.toMatchObject({
+  await expect(readSequences(dir, { list })).rejects.toMatchObject({
     code: 'DATASET_INVALID',
     message: expect.stringContaining('a list names videos'),
   });
+});
+
+test('a frame without a box is empty, or with gaps not labelled where the video has boxes', async () => {
+  await mkdir(path.join(dir, 'videos'));
+  for (const name of ['some.mp4', 'none.mp4']) await writeFile(path.join(dir, 'videos', name), '');
+  await writeFile(path.join(dir, 'boxes.json'), JSON.stringify({ some: [[[3, 4, 2, 2]], []], none: [[], []] }));
+  const truths = async (gaps: boolean) =>
+    (await readSequences(dir, { gaps })).map(({ name, truth }) => ({ name, truth: [0, 1].map((k) => truth(k)) }));
+  const some = [{ id: 0, x: 3, y: 4 }];
+  expect(await truths(false)).toEqual([
+    { name: 'none', truth: [[], []] },
+    { name: 'some', truth: [some, []] },
+  ]);
+  expect(await truths(true)).toEqual([
+    { name: 'none', truth: [[], []] },
+    { name: 'some', truth: [some, null] },
+  ]);
 });

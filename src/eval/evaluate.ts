@@ -1,4 +1,4 @@
-import { readGreyImage } from '../capture/image-file.js';
+import { readStillImage } from '../capture/still-image.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
@@ -41,7 +41,7 @@ export async function evaluate(images: readonly LabelledImage[], options: Evalua
   const times = new Percentiles();
   try {
     for (const [index, image] of images.entries()) {
-      const { width, height, bits, data } = await readGreyImage(image.path);
+      const { width, height, bits, data } = await readStillImage(image.path);
       const frame = stillFrame(index, { width, height, bits, data });
       await finder.prepare(frame);
       const start = performance.now();

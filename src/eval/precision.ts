@@ -1,4 +1,5 @@
-import { readGreyImage } from '../capture/image-file.js';
+import { readStillImage } from '../capture/still-image.js';
+import type { HeatMaps } from '../detect/backend.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
@@ -42,7 +43,7 @@ export interface PrecisionOptions extends Thresholds {
 }
 
 interface Run {
-  heat: Float32Array;
+  maps: HeatMaps;
   found: Detection[];
 }
 
@@ -58,15 +59,15 @@ export async function comparePrecisions(
   const only: Record<Precision, number> = { fp32: 0, fp16: 0 };
   try {
     for (const [index, image] of images.entries()) {
-      const picture = await readGreyImage(image.path);
+      const picture = await readStillImage(image.path);
       const frame = stillFrame(index, picture);
       const runs = { fp32: await builds.run('fp32', frame), fp16: await builds.run('fp16', frame) };
       const pixels = picture.width * picture.height;
       for (const p of PRECISIONS) {
         scores[p].push(scoreImage(image.name, runs[p].found, image.truth, options.radius, pixels));
       }
-      for (let i = 0; i < runs.fp32.heat.length; i++) {
-        const difference = Math.abs(runs.fp32.heat[i]! - runs.fp16.heat[i]!);
+      for (const [a, b] of sameCells(runs.fp32.maps, runs.fp16.maps)) {
+        const difference = Math.abs(a - b);
         if (!Number.isFinite(difference)) {
           heat.invalid++;
           continue;
@@ -112,6 +113,15 @@ export async function comparePrecisions(
   };
 }
 
+/** The heat of each cell that both maps have: a file of a fixed size pads a frame farther than one that takes any. */
+function* sameCells(a: HeatMaps, b: HeatMaps): Generator<[number, number]> {
+  for (let row = 0; row < Math.min(a.rows, b.rows); row++) {
+    for (let col = 0; col < Math.min(a.cols, b.cols); col++) {
+      yield [a.heat[row * a.cols + col]!, b.heat[row * b.cols + col]!];
+    }
+  }
+}
+
 /** Both builds for the size in use; keeps the last size's loaded. */
 class Builds {
   private size = '';
@@ -134,7 +144,8 @@ class Builds {
     if (build === undefined) {
       const { runtime, ...rest } = this.options;
       const detector = await Detector.create(
-        { ...rest, precision, ...(precision === 'fp16' && runtime && { runtime }) },
+        // The plain FP32 file is what the FP16 one was made from; the one for CPUs computes in another order.
+        { ...rest, precision, blocked: false, ...(precision === 'fp16' && runtime && { runtime }) },
         frame,
       );
       if (precision === 'fp16') this.provider = `${detector.provider} (${detector.library})`;
@@ -144,7 +155,7 @@ class Builds {
       this.loaded.set(precision, build);
     }
     const maps = await build.detector.run(frame, { normalise: 0, infer: 0 });
-    return { heat: maps.heat, found: build.decoder.find(maps, frame) };
+    return { maps, found: build.decoder.find(maps, frame) };
   }
 
   async close(): Promise<void> {

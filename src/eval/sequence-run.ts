@@ -23,11 +23,11 @@ import {
 import type { Thresholds } from './still-decoder.js';
 import { StillSource } from './still-source.js';
 
-/** Frames to follow, and where the targets are in each. */
+/** Frames to follow, and where the targets are in each: null where nobody labelled them. */
 export interface Sequence {
   name: string;
   open(): FrameSource;
-  truth(frame: number): TruthPoint[];
+  truth(frame: number): TruthPoint[] | null;
 }
 
 export interface SequenceOptions extends Thresholds {
@@ -138,10 +138,14 @@ export async function stillSequences(
 /**
  * The sequences of a folder: `videos/*.mp4` with `boxes.json` (`{video: [[[cx, cy, w, h], ...] a frame]}`), or one sequence of
  * pictures with `points.json`. Targets have no names there: the n-th of a frame is taken for the n-th of the next.
- * @param list names of the videos to take, one a line
+ * @param options.list file with the names of the videos to take, one a line
+ * @param options.gaps a frame without a box, in a video that has boxes, is one that nobody labelled, and not one without a target
  * @throws EdgeError INPUT_NOT_FOUND, DATASET_INVALID
  */
-export async function readSequences(dir: string, list?: string): Promise<Sequence[]> {
+export async function readSequences(
+  dir: string,
+  { list, gaps = false }: { list?: string | undefined; gaps?: boolean } = {},
+): Promise<Sequence[]> {
   const boxes = await readBoxes(path.join(dir, 'boxes.json'));
   if (boxes === undefined) {
     if (list !== undefined) throw invalid(`${dir} holds pictures in order, one sequence: a list names videos`);
@@ -161,10 +165,14 @@ export async function readSequences(dir: string, list?: string): Promise<Sequenc
     const frames = boxes[name];
     const file = files.find((f) => path.parse(f).name === name);
     if (frames === undefined || file === undefined) throw invalid(`${dir} has no video ${name} with boxes`);
+    const unlabelled = gaps && frames.some((boxes) => boxes.length > 0);
     return {
       name,
       open: () => createSource({ kind: 'ffmpeg', input: path.join(folder, file), rate: 'fast' }),
-      truth: (frame: number) => (frames[frame] ?? []).map(([x, y], id) => ({ x, y, id })),
+      truth: (frame: number) => {
+        const points = (frames[frame] ?? []).map(([x, y], id) => ({ x, y, id }));
+        return unlabelled && points.length === 0 ? null : points;
+      },
     };
   });
 }

@@ -73,6 +73,27 @@ describe('sequences', () => {
     expect(s.falseTracksPerHour).toBeCloseTo((2 * 3600) / 1, 6);
   });
 
+  test('frames that nobody labelled prove nothing, and take no time', () => {
+    const found = {
+      tracks: [track(1, 0, 0), track(2, 100, 0)],
+      detections: [
+        { x: 1, y: 0 },
+        { x: 100, y: 0 },
+      ],
+    };
+    const s = score([
+      ...Array.from({ length: 4 }, () => ({ truth: [at(1, 0)], ...found, tracks: [track(1, 0, 0)] })),
+      ...Array.from({ length: 6 }, () => ({ truth: null, ...found })),
+    ]);
+    expect(s).toMatchObject({ frames: 10, unlabelledFrames: 6, trackPd: 1, detectionPd: 1, tracks: 1, falseTracks: 0 });
+    expect(s.falseDetectionsPerFrame).toBe(1);
+    expect(s.seconds).toBeCloseTo(1, 9);
+    const empty = score(
+      Array.from({ length: 10 }, (_, k) => ({ truth: k < 4 ? null : [], tracks: [track(2, 100, 0)] })),
+    );
+    expect(empty.falseTracksPerHour).toBeCloseTo(3600 / 0.6, 6);
+  });
+
   test('suppressed clutter is counted apart; a stationary track does not count as an alert', () => {
     const stationary = { stationary: true };
     const s = score([

@@ -10,7 +10,8 @@ export interface TruthPoint extends Point {
 export interface SequenceFrame {
   /** Capture time, s; only differences count. */
   seconds: number;
-  truth: readonly TruthPoint[];
+  /** Null: nobody labelled this frame, so what is found in it is neither right nor wrong. */
+  truth: readonly TruthPoint[] | null;
   /** Tracks reported for this frame: `reported(update)`. */
   tracks: readonly Track[];
   /** What the detector alone would report at its own threshold, for comparison. */
@@ -20,6 +21,8 @@ export interface SequenceFrame {
 /** What one sequence contributes; plain sums and lists, so that sequences add up. */
 export interface SequenceCounts {
   frames: number;
+  /** Those of them that nobody labelled. */
+  unlabelledFrames: number;
   seconds: number;
   targets: number;
   /** Targets that a moving (not `stationary`) track was ever on. */
@@ -54,6 +57,7 @@ export interface SequenceCounts {
 export interface SequenceScore {
   sequences: number;
   frames: number;
+  unlabelledFrames: number;
   seconds: number;
   targets: number;
   targetsFound: number;
@@ -73,6 +77,7 @@ export interface SequenceScore {
   } | null;
   tracks: number;
   falseTracks: number;
+  /** Of the frames that are labelled. */
   falseTracksPerHour: number | null;
   stationaryTracks: number;
   idSwitches: number;
@@ -113,6 +118,7 @@ export function reported(update: TrackUpdate): Track[] {
 export class SequenceScorer {
   private readonly radius: number;
   private index = 0;
+  private unlabelled = 0;
   private first = 0;
   private latest = 0;
   private readonly targets = new Map<number | string, Target>();
@@ -141,7 +147,13 @@ export class SequenceScorer {
   add(frame: SequenceFrame): void {
     if (this.index === 0) this.first = frame.seconds;
     this.latest = frame.seconds;
-    for (const t of frame.truth) {
+    if (frame.truth === null) this.unlabelled++;
+    else this.compare(frame, frame.truth);
+    this.index++;
+  }
+
+  private compare(frame: SequenceFrame, truth: readonly TruthPoint[]): void {
+    for (const t of truth) {
       if (!this.targets.has(t.id))
         this.targets.set(t.id, {
           firstIndex: this.index,
@@ -151,9 +163,9 @@ export class SequenceScorer {
           found: false,
         });
     }
-    const pairs = this.pair(frame);
+    const pairs = this.pair(frame.tracks, truth);
     const { sums } = this;
-    sums.targetFrames += frame.truth.length;
+    sums.targetFrames += truth.length;
     sums.trackedFrames += pairs.size;
     for (const [track, point] of pairs) this.onTarget(track, point, frame.seconds);
     for (const track of frame.tracks) {
@@ -165,13 +177,12 @@ export class SequenceScorer {
       else seen.off++;
     }
     if (frame.detections !== undefined) {
-      const hits = match(frame.detections, frame.truth, this.radius).length;
+      const hits = match(frame.detections, truth, this.radius).length;
       sums.comparedFrames++;
-      sums.comparedTargets += frame.truth.length;
+      sums.comparedTargets += truth.length;
       sums.detectedTargets += hits;
       sums.falseDetections += frame.detections.length - hits;
     }
-    this.index++;
   }
 
   counts(): SequenceCounts {
@@ -184,6 +195,7 @@ export class SequenceScorer {
     }
     return {
       frames: this.index,
+      unlabelledFrames: this.unlabelled,
       // The last frame lasts as long as the others.
       seconds: this.index > 1 ? ((this.latest - this.first) * this.index) / (this.index - 1) : 0,
       targets: this.targets.size,
@@ -197,11 +209,11 @@ export class SequenceScorer {
     };
   }
 
-  private pair(frame: SequenceFrame): Map<Track, TruthPoint> {
+  private pair(tracks: readonly Track[], truth: readonly TruthPoint[]): Map<Track, TruthPoint> {
     const pairs = new Map<Track, TruthPoint>();
-    const byId = new Map(frame.tracks.map((t) => [t.id, t]));
+    const byId = new Map(tracks.map((t) => [t.id, t]));
     const open: TruthPoint[] = [];
-    for (const point of frame.truth) {
+    for (const point of truth) {
       const target = this.targets.get(point.id)!;
       // An older pair has no claim: another track may have had the target since then, or be nearer to it now.
       const kept = target.track !== null && target.trackedIndex === this.index - 1;
@@ -209,7 +221,7 @@ export class SequenceScorer {
       if (track !== undefined && !pairs.has(track) && distance(track, point) <= this.radius) pairs.set(track, point);
       else open.push(point);
     }
-    const free = frame.tracks.filter((t) => !pairs.has(t));
+    const free = tracks.filter((t) => !pairs.has(t));
     const rest = assign(open.length, free.length, (i, j) => {
       const d = distance(free[j]!, open[i]!);
       return d <= this.radius ? d : Number.POSITIVE_INFINITY;
@@ -252,11 +264,14 @@ export function scoreSequences(all: readonly SequenceCounts[]): SequenceScore {
   ) => all.reduce((total, c) => total + c[key], 0);
   const share = (a: number, b: number) => (b === 0 ? null : a / b);
   const rms = (squares: number, count: number) => (count === 0 ? null : Math.sqrt(squares / count));
+  // Time in which a false track could have been told.
+  const labelled = all.reduce((t, c) => t + (c.frames === 0 ? 0 : c.seconds * (1 - c.unlabelledFrames / c.frames)), 0);
   const frames = all.flatMap((c) => c.framesToAlert).sort((a, b) => a - b);
   const seconds = all.flatMap((c) => c.secondsToAlert).sort((a, b) => a - b);
   return {
     sequences: all.length,
     frames: sum('frames'),
+    unlabelledFrames: sum('unlabelledFrames'),
     seconds: sum('seconds'),
     targets: sum('targets'),
     targetsFound: sum('targetsFound'),
@@ -276,7 +291,7 @@ export function scoreSequences(all: readonly SequenceCounts[]): SequenceScore {
           },
     tracks: sum('tracks'),
     falseTracks: sum('falseTracks'),
-    falseTracksPerHour: share(sum('falseTracks') * 3600, sum('seconds')),
+    falseTracksPerHour: share(sum('falseTracks') * 3600, labelled),
     stationaryTracks: sum('stationaryTracks'),
     idSwitches: sum('idSwitches'),
     rmsSmoothed: rms(sum('smoothedSquared'), sum('updates')),

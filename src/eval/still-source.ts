@@ -1,7 +1,7 @@
 import type { FrameReader, ReadResult } from '../capture/frame-reader.js';
-import { readGreyImage } from '../capture/image-file.js';
 import { PacedSource } from '../capture/paced-source.js';
 import { gaussianTable, hash, mix } from '../capture/random.js';
+import { readStillImage } from '../capture/still-image.js';
 
 /** What a steady camera would see of the scene in a picture: the picture again and again, with fresh sensor noise. */
 export interface StillOptions {
@@ -43,7 +43,7 @@ class StillReader implements FrameReader {
   }
 
   static async open({ path, frames, noise, seed }: StillOptions): Promise<StillReader> {
-    const { width, height, bits, data } = await readGreyImage(path);
+    const { width, height, bits, data } = await readStillImage(path);
     const more = bits <= 16 - MORE_BITS ? MORE_BITS : 0;
     const gain = 2 ** more;
     // Half a count more, so that cutting off rounds.

@@ -25,7 +25,7 @@ RUNS: dict[str, tuple[str, dict]] = {
     "no-dynamic": ("module a: plain asymmetric convolutions", {"no_dynamic": True}),
     "no-fusion": ("module b: no cross-layer branches between stages", {"no_fusion": True}),
     "no-gate": ("module b: no gate of detail on semantics", {"no_gate": True}),
-    "mse": ("module c: 2 x mean squared error", {"loss": "mse"}),
+    "mse": ("module c: mean squared error, no hard negatives", {"loss": "mse"}),
     "rounded-labels": ("module c: label centres rounded to cells", {"rounded_labels": True}),
     "narrow": ("size: 32, 64, 64 channels", {"channels": [32, 64, 64]}),
     "shallow": ("size: one unit less in each branch of the last stages", {"depth": "1/1,1/2,1,2"}),
@@ -45,9 +45,10 @@ def run_arguments(args: argparse.Namespace, name: str, seed: int) -> argparse.Na
 
 
 def budget(args: argparse.Namespace) -> dict:
-    """What runs of one table must share."""
-    shared = "hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr", "focus", "distorted", "bf16", "whole"
-    return {**{k: getattr(args, k) for k in shared}, "init": str(args.init) if args.init else None}
+    """What a run had, and must have again to stand in a table of today's arguments: the budget, and every switch of its own."""
+    had = "hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr", "focus", "distorted", "bf16", "whole"
+    own = "optimiser", "channels", "depth", "no_dynamic", "no_fusion", "no_gate", "loss", "rounded_labels"
+    return {**{k: getattr(args, k) for k in (*had, *own)}, "init": str(args.init) if args.init else None}
 
 
 def ablate(args: argparse.Namespace, pools=None) -> list[dict]:

@@ -143,7 +143,7 @@ def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
             if not ok:
                 raise ValueError(f"{folder / 'videos' / video}.mp4: {i} of {len(boxes[video])} frames can be read")
             # Every video has its target in sight; frames without a box are gaps in the labels, not empty skies.
-            if i in wanted and (held or boxes[video][i]):
+            if i in wanted and boxes[video][i]:
                 # The recordings have black border columns: cut, so that mirroring does not double them into lines.
                 grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[VIDEO_TRIM:-VIDEO_TRIM, VIDEO_TRIM:-VIDEO_TRIM]
                 b = np.array(boxes[video][i], np.float64).reshape(-1, 4) - (VIDEO_TRIM, VIDEO_TRIM, 0, 0)
@@ -325,7 +325,7 @@ class CropSampler:
             z = z.copy()
         chance, most = 0.2 if pool.name == "drone-ir" else 0.4, 3
         if whole:
-            # Seven in ten are as they are; the others have more of them than a crop, for the area that they have more.
+            # Seven in ten are as they are; the others have more of them than a crop, by their side.
             chance, most = 0.3, 3 * size // 128
         elif self.calm:
             chance /= 2

@@ -12,7 +12,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class LossConfig:
     kind: str = "quality-focal"
-    """``quality-focal`` or ``mse`` (2 x mean squared error, the baseline of P2P-HDNet; ablation)."""
+    """``quality-focal``, or ``mse`` (ablation): mean squared error over all cells, times 200 to weigh as much beside the other terms;
+    without hard negatives, as P2P-HDNet has it."""
     hard_negatives: int = 24
     """Hardest background cells of a sample (far from any target) that count double."""
     location: float = 0.5

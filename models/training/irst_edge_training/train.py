@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import ctypes
 import json
 import math
@@ -187,6 +188,11 @@ def refuse_other_seed(path: Path, state: dict, seed: int) -> None:
         raise SystemExit(f"train: {path} was begun with --seed {state['seed']}: give the same, or other weights and another --out")
 
 
+def digest(file: Path) -> str:
+    """What tells one file of weights from another."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
 def refuse_other_schedule(path: Path, state: dict, wanted: dict) -> None:
     """What a checkpoint does not say is as it is asked for now."""
     refuse_others(path, {**wanted, **state.get("schedule", {})}, wanted, "begun")
@@ -264,7 +270,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     args.out.mkdir(parents=True, exist_ok=True)
     last = args.out / "last.pt"
     chosen = switches(config, loss_config, args.rounded_labels)
-    schedule = {"optimiser": args.optimiser, "whole": args.whole}
+    schedule = {"optimiser": args.optimiser, "whole": args.whole, "init": digest(args.init) if args.init else None}
 
     model = P2PLite(config).to(ranks.device)
     ema = copy.deepcopy(model).eval()
@@ -298,7 +304,9 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
         state = torch.load(last, map_location=ranks.device, weights_only=False)
         refuse_other_switches(last, state, chosen)
         refuse_other_seed(last, state, args.seed)
-        refuse_other_schedule(last, state, schedule)
+        begun = state.get("schedule", {})
+        refuse_other_schedule(last, state, schedule if args.init else {**schedule, "init": begun.get("init")})
+        schedule["init"] = begun.get("init")
         model.load_state_dict(state["model"])
         ema.load_state_dict(state["ema"])
         for optimiser, saved_state in zip(optimisers, state["optimisers"], strict=True):

@@ -117,6 +117,22 @@ class Train(unittest.TestCase):
             with self.assertRaisesRegex(SystemExit, "begun with optimiser muon"):
                 t.train(arguments(out, *SHORT, "--steps", "4", "--optimiser", "adamw"), pools=pools)
 
+    def test_a_resumed_run_takes_no_other_weights_to_begin_with(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            pools = t.smoke_pools(1)[0], []
+            first, other, out = (Path(folder) / name for name in ("first", "other", "out"))
+            t.train(arguments(first, *SHORT), pools=pools)
+            t.train(arguments(other, *SHORT, "--steps", "3"), pools=pools)
+            t.train(arguments(out, *SHORT, "--init", str(first / "last.pt")), pools=pools)
+            # Which they were need not be said again, not even the second time.
+            for steps in ("3", "4"):
+                t.train(arguments(out, *SHORT, "--steps", steps), pools=pools)
+            t.train(arguments(out, *SHORT, "--steps", "5", "--init", str(first / "last.pt")), pools=pools)
+            self.assertEqual(torch.load(out / "last.pt", weights_only=False)["step"], 5)
+            for begun, init in ((out, other), (other, first)):
+                with self.assertRaisesRegex(SystemExit, "begun with init"):
+                    t.train(arguments(begun, *SHORT, "--steps", "6", "--init", str(init / "last.pt")), pools=pools)
+
     def test_the_first_batches_are_as_asked_for(self):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             sizes: list[tuple[int, int]] = []
@@ -217,7 +233,7 @@ class Switches(unittest.TestCase):
                 self.assertEqual(model.config, t.net_config(arguments(Path(folder), switch)))
                 # The same switch resumes, without it the run is refused.
                 t.train(arguments(Path(folder), *SHORT, "--steps", "3", switch), pools=pools)
-                with self.assertRaisesRegex(SystemExit, "same switches"):
+                with self.assertRaisesRegex(SystemExit, "trained with"):
                     t.train(arguments(Path(folder), *SHORT, "--steps", "4"), pools=pools)
 
     def test_defaults_resume_a_checkpoint_from_before_the_switches(self):
@@ -274,3 +290,5 @@ class Ablate(unittest.TestCase):
             self.assertIn("±", lines[2])
             with self.assertRaisesRegex(SystemExit, "another budget"):
                 ab.ablate(self.arguments(out, "--runs", "full", "--steps", "9"), pools)
+            with self.assertRaisesRegex(SystemExit, "another budget"):
+                ab.ablate(self.arguments(out, "--runs", "full", "--channels", "32", "64", "64"), pools)
