@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { TLSSocket } from 'node:tls';
-import { type IClientOptions, type MqttClient, connect as mqttConnect } from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
 import type { EdgeError } from '../types/errors.js';
 import { connectionError, reasonCode, refusedError, subscriptionRefusedError } from './broker-errors.js';
 import { parseBrokerUrl } from './broker-url.js';
-import { connectionSettings } from './connection.js';
+import { connectionSettings, openClient } from './connection.js';
+import { NameResolver } from './name-resolver.js';
 
 export interface BrokerProbeOptions {
   /** `mqtt://host:1883`, `mqtts://host:8883`. */
@@ -60,10 +61,11 @@ export async function probeBroker(options: BrokerProbeOptions): Promise<BrokerPr
     connectTimeout: timeoutMs,
     ...(protocolVersion === 5 ? { properties: { sessionExpiryInterval: 0 } } : {}),
   };
+  const names = new NameResolver();
   const start = performance.now();
   let client: MqttClient;
   try {
-    client = mqttConnect(settings);
+    client = openClient(settings, names);
   } catch (error) {
     // mqtt.js reads ca, cert and key here.
     throw connectionError(broker, error, false);
@@ -103,6 +105,7 @@ export async function probeBroker(options: BrokerProbeOptions): Promise<BrokerPr
   } finally {
     client.end(true);
     client.stream.destroy();
+    names.stop();
   }
 }
 

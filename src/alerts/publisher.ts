@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import { type IClientOptions, type IConnackPacket, type MqttClient, connect as mqttConnect } from 'mqtt';
+import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
 import { writeToStream } from 'mqtt-packet';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { backoffMs } from './backoff.js';
@@ -14,8 +14,9 @@ import {
   subscriptionRefusedError,
 } from './broker-errors.js';
 import { type BrokerAddress, parseBrokerUrl } from './broker-url.js';
-import { connectionSettings } from './connection.js';
+import { connectionSettings, openClient } from './connection.js';
 import type { DurableOutbox, EventItem, OutboxRecord } from './durable-outbox.js';
+import { NameResolver } from './name-resolver.js';
 import { type AlertCounters, type Lane, Outbox, type OutboxEntry } from './outbox.js';
 import { PacketSizes } from './packet-sizes.js';
 import { type DetectionsMessage, type StatusMessage, statusMessage, type Topics, topics } from './schema.js';
@@ -112,6 +113,8 @@ export interface MqttPublisherOptions {
   problemIntervalMs?: number;
   /** For tests: 0 ≤ r < 1. */
   random?: () => number;
+  /** For tests; stopped with the publisher. */
+  names?: NameResolver;
 }
 
 /**
@@ -256,6 +259,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
       stopTimeoutMs: 1_000,
       problemIntervalMs: 30_000,
       random: Math.random,
+      names: new NameResolver(),
       ...defined(options),
     };
     this.#outbox = new Outbox({ maxQueued: this.#options.maxQueued, maxQueuedBytes: this.#options.maxQueuedBytes });
@@ -419,17 +423,23 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
 
   async #stop(): Promise<void> {
     this.#stopping = true;
+    const { names } = this.#options;
+    names.onlyKnown();
     if (this.#state !== 'idle') {
       const start = performance.now();
       const limit = this.#options.stopTimeoutMs;
       const deadline = start + limit;
       const waiting = () => this.#outbox.queued + (this.#events?.waiting ?? 0) + this.#messagesInFlight;
-      if (this.#state === 'waiting' && waiting() > 0) this.#attempt();
+      // Without a known address it could but fail.
+      const known = this.#address !== undefined && names.knows(this.#address.host);
+      if (this.#state === 'waiting' && waiting() > 0 && known) this.#attempt();
       // A quarter of the time is kept for the status.
       await this.#until(() => waiting() === 0, start + limit * 0.75);
       const sent = await this.#sendStopped(deadline);
       await this.#end(sent);
     }
+    // A lookup under way would keep the process.
+    names.stop();
     this.#events?.off('sendable', this.#onSendable);
     this.#events?.offline();
     this.#outbox.clear('shutdown');
@@ -477,7 +487,7 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
     try {
       const options = this.#clientOptions();
       try {
-        client = mqttConnect(options);
+        client = openClient(options, this.#options.names);
       } catch (error) {
         // mqtt.js reads ca, cert and key here: bad ones fail the same way each time.
         throw first ? badTlsFiles(this.broker, error) : connectionError(this.broker, error, false);

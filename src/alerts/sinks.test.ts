@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { EdgeError } from '../types/errors.js';
+import { NameResolver } from './name-resolver.js';
 import { createSink, type Sink, type SinkCounters, type SinkOptions } from './sinks.js';
 
 const cleanup: (() => unknown)[] = [];
@@ -133,6 +134,64 @@ describe('UDP', () => {
     await s.stop();
     expect(s.counters()).toMatchObject({ sent: 1, queued: 0 });
     await until(() => got.length === 1);
+  });
+});
+
+describe('a receiver whose name nobody knows', () => {
+  /** Its servers never answer. */
+  async function silence(): Promise<{ names: NameResolver; queries: string[] }> {
+    const socket = createSocket('udp4');
+    socket.bind(0, '127.0.0.1');
+    await once(socket, 'listening');
+    cleanup.push(() => socket.close());
+    const queries: string[] = [];
+    socket.on('message', (query) => queries.push(query.toString('latin1', 2)));
+    const servers = [`127.0.0.1:${socket.address().port}`];
+    return { names: new NameResolver({ hostsFile: '/dev/null', servers, limitMs: 800, holdMs: 60_000 }), queries };
+  }
+
+  it('is looked up once for many datagrams, which are dropped and counted', async () => {
+    const { names, queries } = await silence();
+    const s = sink('udp://dead.example:9', { names });
+    const problems: EdgeError[] = [];
+    s.on('problem', (error) => problems.push(error));
+    s.start();
+    for (let i = 0; i < 300; i++) s.send(bytes('a'));
+    expect(s.counters()).toMatchObject({ accepted: 300, queued: 256, dropped: { overflow: 44 } });
+    await until(() => s.counters().queued === 0);
+    expect(s.counters()).toMatchObject({ sent: 0, dropped: { overflow: 44, failed: 256 } });
+    // A and AAAA; c-ares may ask a second time, with another number.
+    expect(new Set(queries).size).toBe(2);
+    const before = queries.length;
+    s.send(bytes('b'));
+    await until(() => s.counters().dropped.failed === 257);
+    expect(queries.length).toBe(before);
+    expect(problems.map((e) => e.message)).toEqual(['udp://dead.example:9: a datagram could not be sent: EAI_AGAIN']);
+    adds(s.counters());
+  });
+
+  it.each(['udp', 'tcp'])('does not hold up the stop: %s', async (scheme) => {
+    const { names } = await silence();
+    const s = sink(`${scheme}://dead.example:9`, { names });
+    s.start();
+    s.send(bytes('a'));
+    const start = Date.now();
+    await s.stop();
+    expect(Date.now() - start).toBeLessThan(2_000);
+    expect(s.counters()).toMatchObject({ queued: 0, dropped: { shutdown: 1 } });
+  });
+
+  it('does not hold up another sink', async () => {
+    const { names } = await silence();
+    const dead = sink('udp://dead.example:9', { names });
+    dead.start();
+    for (let i = 0; i < 256; i++) dead.send(bytes('a'));
+    const { port, got } = await udpReceiver();
+    const s = sink(`udp://localhost:${port}`);
+    s.start();
+    s.send(bytes('b'));
+    await until(() => got.length === 1);
+    expect(dead.counters().queued).toBe(256);
   });
 });
 

@@ -1,8 +1,9 @@
-import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { createSocket, type SocketOptions, type Socket as UdpSocket } from 'node:dgram';
 import { EventEmitter } from 'node:events';
 import { connect, isIPv6, type Socket as TcpSocket } from 'node:net';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
 import { backoffMs } from './backoff.js';
+import { NameResolver } from './name-resolver.js';
 
 export const SINK_DROP_REASONS = [
   /** No room: the oldest goes (UDP: the newest). */
@@ -45,6 +46,8 @@ export interface SinkOptions {
   problemIntervalMs?: number;
   /** For tests: 0 ≤ r < 1. */
   random?: () => number;
+  /** For tests; stopped with the sink. */
+  names?: NameResolver;
 }
 
 export interface SinkEvents {
@@ -121,6 +124,7 @@ abstract class BaseSink extends EventEmitter<SinkEvents> implements Sink {
       reconnectMaxMs: 30_000,
       problemIntervalMs: 30_000,
       random: Math.random,
+      names: new NameResolver(),
       ...options,
     };
   }
@@ -153,9 +157,12 @@ abstract class BaseSink extends EventEmitter<SinkEvents> implements Sink {
     const started = this.running;
     this.running = false;
     if (!started) return;
+    const { names } = this.options;
+    names.onlyKnown();
     const deadline = Date.now() + STOP_MS;
     while (this.queued > 0 && this.mayStillSend && Date.now() < deadline) await this.change(deadline - Date.now());
     this.close();
+    names.stop();
   }
 
   private change(timeoutMs: number): Promise<void> {
@@ -224,8 +231,17 @@ class UdpSink extends BaseSink {
   private failures = 0;
 
   protected override open(): void {
-    // Not connected: a name is looked up anew for each message, because addresses change; the operating system remembers them.
-    const socket = createSocket(isIPv6(this.receiver.host) ? 'udp6' : 'udp4');
+    const { names } = this.options;
+    const { host } = this.receiver;
+    // Not connected: a name is looked up for each message, because addresses change; `names` remembers them. While the first lookup
+    // goes on messages wait; when it has failed they are dropped.
+    const socket = createSocket({
+      type: isIPv6(host) ? 'udp6' : 'udp4',
+      // One address is asked for and comes: dgram's type says so, net's does not.
+      lookup: names.lookup as NonNullable<SocketOptions['lookup']>,
+    });
+    // Now: a stop lets a lookup end, but begins none.
+    names.lookup(host, 4, () => {});
     this.datagrams = { socket, pending: 0 };
     socket.on('error', (error) => {
       if (socket !== this.datagrams?.socket) return;
@@ -315,7 +331,8 @@ class TcpSink extends BaseSink {
     const { host, port } = this.receiver;
     let socket: TcpSocket;
     try {
-      socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 15_000 });
+      const { lookup } = this.options.names;
+      socket = connect({ host, port, lookup, noDelay: true, keepAlive: true, keepAliveInitialDelay: 15_000 });
     } catch (error) {
       this.again(error);
       return;
