@@ -191,6 +191,5 @@ test('passwords in URLs stand in no log, message or output of config check', asy
   const unreachable = run(good);
   await until('the attempt', () => unreachable.output().includes('BROKER_UNREACHABLE'));
   await stop(unreachable);
-  expect(unreachable.output()).toContain('mqttjs:tcp');
   searched(unreachable.output(), 'the log');
 });
