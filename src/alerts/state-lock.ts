@@ -46,8 +46,25 @@ export function lockState(directory: string): () => void {
 /** The process that uses a state directory; undefined: none does, whatever a lock that was left there says. */
 export function lockHolder(directory: string): number | undefined {
   const lock = read(join(directory, 'lock'));
-  const pid = Number(lock.split(' ')[0]);
-  return Number.isInteger(pid) && pid > 0 && holder(pid) === lock ? pid : undefined;
+  const [id, , boot] = lock.trim().split(' ');
+  const pid = Number(id);
+  if (!Number.isInteger(pid) || pid <= 0) return undefined;
+  if (boot === bootId() && isHidden(pid)) return pid;
+  return holder(pid) === lock ? pid : undefined;
+}
+
+/**
+ * Whether a process runs of which /proc shows nothing: another user's, with `hidepid` or `ProtectProc=` (proc(5), systemd.exec(5)). Taken for
+ * the holder, though its id may have been used again: two that write one state directory is what must not be.
+ */
+function isHidden(pid: number): boolean {
+  if (read(`/proc/${pid}/stat`) !== '') return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errno(error) === 'EPERM';
+  }
 }
 
 /** `PID START BOOT`, different for every process there ever was on this machine; empty for one that does not run. */
@@ -59,7 +76,11 @@ function holder(pid: number): string {
   const [state = '', start = ''] = [fields[0], fields[19]];
   // Dead, though a thread that hangs in a driver, or a parent that does not wait, may keep its entry for ever.
   if (state === 'Z' || state === 'X') return '';
-  return `${pid} ${start} ${read('/proc/sys/kernel/random/boot_id').trim()}`;
+  return `${pid} ${start} ${bootId()}`;
+}
+
+function bootId(): string {
+  return read('/proc/sys/kernel/random/boot_id').trim();
 }
 
 function read(file: string): string {
