@@ -152,8 +152,11 @@ def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
     return samples
 
 
-def load_pools(root: Path, seed: int, videos: bool = True) -> tuple[list[Pool], list[Pool]]:
-    """(training pools, held-out pools): a tenth of each training list and a fifth of the rest is held out."""
+def load_pools(root: Path, seed: int, videos: bool = True, video_frames: int = 12) -> tuple[list[Pool], list[Pool]]:
+    """(training pools, held-out pools): a tenth of each training list and a fifth of the rest is held out.
+
+    Of a video ``video_frames`` are for training, evenly spread over it.
+    """
     train, held = [], []
     for name, weight in (("NUDT-SIRST", 0.30), ("SIRST", 0.14), ("IRSTD-1K", 0.36)):
         samples = load_images(root / name, read_list(root / name / "train.txt"))
@@ -165,7 +168,7 @@ def load_pools(root: Path, seed: int, videos: bool = True) -> tuple[list[Pool], 
     train.append(Pool("target-free", load_images(root / "target-free", names[:cut]), 0.1))
     held.append(Pool("target-free", load_images(root / "target-free", names[cut:]), 0.06))
     if videos:
-        train.append(Pool("drone-ir", load_videos(root / "drone-ir", 12, False), 0.12, shrink=(0.4, 1.0)))
+        train.append(Pool("drone-ir", load_videos(root / "drone-ir", video_frames, False), 0.12, shrink=(0.4, 1.0)))
         held.append(Pool("drone-ir", load_videos(root / "drone-ir", 4, True), 0.1, shrink=(0.25, 0.25)))
     return train, held
 

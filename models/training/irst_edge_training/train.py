@@ -204,6 +204,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log; an existing one is resumed")
     p.add_argument("--hours", type=float, default=0.0, help="length of the schedule in hours of training")
     p.add_argument("--steps", type=int, default=0, help="length of the schedule in steps (instead of --hours)")
+    p.add_argument("--video-frames", type=int, default=12, help="frames of each video, evenly spread")
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--size", type=int, default=128, help="crop size, px; the last --large-share of the schedule uses twice this")
     p.add_argument("--large-share", type=float, default=0.15)
@@ -323,7 +324,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     # Starts together: no rank reads last.pt after rank 0 began to write it.
     replica = ranks.wrap(model)
     try:
-        train_pools, held = pools if pools is not None else load_pools(args.data, args.seed)
+        train_pools, held = pools if pools is not None else load_pools(args.data, args.seed, video_frames=args.video_frames)
     except (FileNotFoundError, ValueError) as error:
         # A folder, list, label, image or video that is not there or not whole.
         raise SystemExit(f"train: {error}") from error
