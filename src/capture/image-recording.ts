@@ -5,7 +5,7 @@ import { inputError, stoppedError } from './faults.js';
 import type { FrameReader, Pixels, ReadResult } from './frame-reader.js';
 import { readGreyImage } from './image-file.js';
 import { readFolderSidecar } from './sidecar.js';
-import { readStillImage } from './still-image.js';
+import { bitsOf, sidecarOf } from './still-image.js';
 
 export const IMAGE_NAME = /\.(png|tiff?)$/i;
 
@@ -34,8 +34,9 @@ export async function openImageFolder(path: string, signal: AbortSignal): Promis
 
 /** One PNG or TIFF file: a recording of one frame. */
 export async function openImageFile(path: string): Promise<FrameReader> {
-  const image = await readStillImage(path);
-  return new ImageReader(path, '', [path], image, image.bits, undefined);
+  const image = await readGreyImage(path);
+  const { bits } = await readFolderSidecar(sidecarOf(path));
+  return new ImageReader(path, '', [path], image, bits, undefined);
 }
 
 /** The size of the recording: that of the first file that can be decoded. */
@@ -77,8 +78,7 @@ class ImageReader implements FrameReader {
     this.width = first.width;
     this.height = first.height;
     this.wide = first.bits === 16;
-    // Camera counts of 14 bits in a 16-bit file; an 8-bit file has 8 whatever the sidecar says.
-    this.bits = this.wide ? (bits ?? 16) : 8;
+    this.bits = bitsOf(first, bits);
     if (fps !== undefined) this.fps = fps;
     this.frames = names.length;
     const count = `${this.frames} ${this.frames === 1 ? 'frame' : 'frames'}`;

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { writeGreyPng } from './image-file.js';
+import { openImageFile } from './image-recording.js';
 import { readStillImage } from './still-image.js';
 
 let dir: string;
@@ -24,6 +25,13 @@ test("the folder's recording.json says how many bits the camera had", async () =
   expect([await bits('wide.png'), await bits('narrow.png')]).toEqual([14, 8]);
   await writeFile(join(dir, 'recording.json'), '{"fps": 25}');
   expect(await bits('wide.png')).toBe(16);
+});
+
+test('and so does a recording of one picture, which plays', async () => {
+  await writeFile(join(dir, 'recording.json'), '{"bits": 14}');
+  const reader = await openImageFile(join(dir, 'wide.png'));
+  expect(reader.bits).toBe(14);
+  expect(await reader.read(0)).toMatchObject({ ok: true, pixels: { bits: 14, width: 3, height: 2 } });
 });
 
 test('a sidecar that is not valid is told', async () => {

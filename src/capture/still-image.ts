@@ -11,8 +11,16 @@ import { readFolderSidecar } from './sidecar.js';
  */
 export async function readStillImage(path: string): Promise<Pixels> {
   const image = await readGreyImage(path);
-  // An 8-bit file has 8 whatever the sidecar says.
-  if (image.bits !== 16) return image;
-  const { bits = image.bits } = await readFolderSidecar(join(dirname(path), 'recording.json'));
-  return { ...image, bits };
+  const { bits } = await readFolderSidecar(sidecarOf(path));
+  return { ...image, bits: bitsOf(image, bits) };
+}
+
+/** What tells of the pictures of a picture's folder. */
+export function sidecarOf(path: string): string {
+  return join(dirname(path), 'recording.json');
+}
+
+/** Camera counts of 14 bits in a 16-bit file; an 8-bit file has 8 whatever the sidecar says. */
+export function bitsOf(file: Pick<Pixels, 'bits'>, sidecarBits: number | undefined): number {
+  return file.bits === 16 ? (sidecarBits ?? 16) : 8;
 }
