@@ -147,7 +147,7 @@ function evalMode(options: EvalOptions): EvalMode {
   if (options.compare) return 'compare';
   if (options.activations) return 'activations';
   if (!options.sequence) return 'images';
-  if (options.data === undefined && options.synthetic !== undefined) return 'synthetic';
+  if (options.synthetic !== undefined) return 'synthetic';
   return options.still === undefined ? 'sequence' : 'still';
 }
 
