@@ -121,6 +121,16 @@ describe('detections message', () => {
     );
   });
 
+  it.each([
+    // Of a version that did not tell it.
+    ['without the time of tracking', example.latencyMs],
+    ['with the time of tracking, which the total holds', { ...example.latencyMs, track: 0.4 }],
+  ])('%s', (_, latencyMs) => {
+    const message = detectionsMessage({ ...example, latencyMs });
+    expect(message.latencyMs).toEqual(latencyMs);
+    expect(detectionsSchema.parse(message)).toEqual(message);
+  });
+
   it('looks like this', () => {
     expect(detectionsMessage(example)).toEqual({
       schema: 'irst-edge/detections/1',
