@@ -169,17 +169,17 @@ def switches(net: NetConfig, loss: LossConfig, rounded_labels: bool) -> dict:
     return {"config": net.to_dict(), "loss": asdict(loss), "rounded_labels": rounded_labels}
 
 
-def refuse_others(path: Path, made: dict, wanted: dict, how: str) -> None:
-    """What a checkpoint was made with, and what is asked for now. `how`: the verb of the message."""
+def refuse_others(path: Path, made: dict, wanted: dict, how: str, same: str) -> None:
+    """What a checkpoint was made with, and what is asked for now. `how`, `same`: words of the message."""
     differ = [f"{k} {made[k]} (now {wanted[k]})" for k in wanted if made[k] != wanted[k]]
     if differ:
-        raise SystemExit(f"train: {path} was {how} with {'; '.join(differ)}: give the same or another --out")
+        raise SystemExit(f"train: {path} was {how} with {'; '.join(differ)}: give {same} or another --out")
 
 
 def refuse_other_switches(path: Path, state: dict, wanted: dict) -> None:
     """What a checkpoint does not say (it may be older than a switch) is the default."""
     net, loss = NetConfig.from_dict(state["config"]), LossConfig(**state.get("loss", {}))
-    refuse_others(path, switches(net, loss, state.get("rounded_labels", False)), wanted, "trained")
+    refuse_others(path, switches(net, loss, state.get("rounded_labels", False)), wanted, "trained", "the same switches")
 
 
 def refuse_other_seed(path: Path, state: dict, seed: int) -> None:
@@ -195,7 +195,7 @@ def digest(file: Path) -> str:
 
 def refuse_other_schedule(path: Path, state: dict, wanted: dict) -> None:
     """What a checkpoint does not say is as it is asked for now."""
-    refuse_others(path, {**wanted, **state.get("schedule", {})}, wanted, "begun")
+    refuse_others(path, {**wanted, **state.get("schedule", {})}, wanted, "begun", "the same")
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:

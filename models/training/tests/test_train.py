@@ -233,7 +233,7 @@ class Switches(unittest.TestCase):
                 self.assertEqual(model.config, t.net_config(arguments(Path(folder), switch)))
                 # The same switch resumes, without it the run is refused.
                 t.train(arguments(Path(folder), *SHORT, "--steps", "3", switch), pools=pools)
-                with self.assertRaisesRegex(SystemExit, "trained with"):
+                with self.assertRaisesRegex(SystemExit, "same switches"):
                     t.train(arguments(Path(folder), *SHORT, "--steps", "4"), pools=pools)
 
     def test_defaults_resume_a_checkpoint_from_before_the_switches(self):
