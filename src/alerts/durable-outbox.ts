@@ -3,6 +3,7 @@ import { EdgeError, EXIT } from '../types/errors.js';
 import { EARLIEST_MS } from '../util/earliest.js';
 import { EVENT_DROP_REASONS, type EventDropReason, type EventItem, EventQueue } from './event-queue.js';
 import { EventStore, type StoredRecord, StoreError, type StoreFault } from './event-store.js';
+import { afterInterruption, OpenEnds } from './open-ends.js';
 import { decodeRecord, type EventKind, encodeRecord, type OutboxRecord, recordKey } from './outbox-record.js';
 
 export type { EventDropReason, EventItem } from './event-queue.js';
@@ -126,6 +127,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   /** To be written, oldest first, with the time since when they wait. */
   readonly #toPut = new Map<EventItem, number>();
   readonly #toRemove = new Set<string>();
+  readonly #ends = new OpenEnds();
   #committing: EventItem[] | undefined;
   #committingSince = 0;
   #sendableDue = false;
@@ -199,11 +201,22 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   /**
    * Accepts a message; never waits, never throws for the disk's sake.
    *
+   * @param interrupted the `end` of the event should this program end before it does: it is on disk with the `new`, until the real one takes
+   *   its place, and sent at the next start
    * @returns false when it was dropped at once; it is counted all the same
    */
-  offer(record: OutboxRecord): boolean {
+  offer(record: OutboxRecord, interrupted?: OutboxRecord): boolean {
     this.#accepted[record.kind] += 1;
+    // What is on disk for an event that is open stays there, for the next start.
     if (this.#state === 'stopping' || this.#state === 'stopped') return this.#refuse('shutdown');
+    if (record.kind === 'end') this.#ends.close(record.id);
+    const taken = this.#admit(record, interrupted);
+    // Of an event whose end is given up none is said later either; a second one leaves the first where it is.
+    if (!taken && record.kind === 'end' && !this.#queue.hasKind(record.id, 'end')) this.#forgetEnd(record.id);
+    return taken;
+  }
+
+  #admit(record: OutboxRecord, interrupted: OutboxRecord | undefined): boolean {
     if (record.payload.length > this.#options.maxMessageBytes) {
       if (record.kind === 'new') this.#queue.refuseLater(record.id, 'oversized');
       return this.#refuse('oversized');
@@ -218,13 +231,20 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     const item = this.#queue.add(record, { ready, live: this.#online, deadline });
     if (typeof item === 'string') return this.#refuse(item);
     if (!this.#queue.has(item)) return false;
+    if (
+      interrupted !== undefined &&
+      this.#store !== undefined &&
+      interrupted.payload.length <= this.#options.maxMessageBytes
+    ) {
+      this.#ends.keep(interrupted);
+    }
     if (durable) {
       if (ready) this.#counts.memoryOnly += 1;
       this.#toPut.set(item, this.#options.monotonic());
       this.#watchWait();
       // At once: the rest of this turn is the publishing of other messages, a millisecond. What comes with it is written next, together.
       void this.#commit();
-    }
+    } else if (this.#ends.due > 0) this.#schedule();
     if (ready) this.#sendable();
     return true;
   }
@@ -317,7 +337,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     this.#removesDue = true;
     this.#schedule();
     const deadline = performance.now() + timeoutMs;
-    while (this.#toPut.size + this.#toRemove.size > 0 || this.#committing !== undefined) {
+    while (this.#toPut.size + this.#toRemove.size + this.#ends.due > 0 || this.#committing !== undefined) {
       const left = deadline - performance.now();
       if (this.#store === undefined || left <= 0) return false;
       await new Promise<void>((resolve) => {
@@ -374,7 +394,15 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     else if (why === 'coalesced') this.#coalesced += 1;
     else this.#dropped[why] += 1;
     this.#toPut.delete(item);
+    const { id, kind } = item.record;
     if (item.stored !== 'no') this.#removeStored(recordKey(item.record));
+    // A beginning that nobody heard of needs no end.
+    if (kind === 'end' || (kind === 'new' && why !== 'sent')) this.#forgetEnd(id);
+  }
+
+  #forgetEnd(id: string): void {
+    if (this.#ends.mayBeStored(id)) this.#removeStored(recordKey({ id, kind: 'end' }));
+    this.#ends.forget(id);
   }
 
   #removeStored(key: string): void {
@@ -405,23 +433,39 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     const store = this.#store as EventStore;
     if (this.#committing !== undefined || !store.isOpen || this.#state === 'stopped') return;
     if (this.#retryTimer !== undefined) return;
-    if (this.#toPut.size === 0 && !(this.#removesDue && this.#toRemove.size > 0)) return;
+    if (this.#toPut.size === 0 && this.#ends.due === 0 && !(this.#removesDue && this.#toRemove.size > 0)) return;
     const removes: string[] = [];
     for (const key of this.#toRemove) {
       if (removes.length >= this.#batch) break;
       removes.push(key);
     }
     const items: EventItem[] = [];
+    const ends: string[] = [];
     const puts: StoredRecord[] = [];
     let bytes = 0;
+    const put = (record: OutboxRecord) => {
+      const value = encodeRecord(record);
+      bytes += value.length;
+      puts.push([recordKey(record), value]);
+    };
+    const putEnd = (record: OutboxRecord) => {
+      put(record);
+      ends.push(record.id);
+      this.#ends.writing(record.id);
+    };
     for (const item of this.#toPut.keys()) {
       // While the disk is full, removals go alone: they free the space that writing needs.
       if (items.length >= this.#batch || bytes >= MAX_BATCH_BYTES) break;
       if (this.#fault === 'disk_full' && removes.length > 0) break;
-      const value = encodeRecord(item.record);
-      bytes += value.length;
       items.push(item);
-      puts.push([recordKey(item.record), value]);
+      put(item.record);
+      // In one transaction: no event is known outside whose end nobody would say.
+      if (item.record.kind === 'new') for (const end of this.#ends.next(item.record.id)) putEnd(end);
+    }
+    for (const end of this.#ends.next()) {
+      if (puts.length >= this.#batch || bytes >= MAX_BATCH_BYTES) break;
+      if (this.#fault === 'disk_full' && removes.length > 0) break;
+      putEnd(end);
     }
     for (const item of items) {
       this.#toPut.delete(item);
@@ -457,6 +501,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
         if (this.#queue.has(item)) this.#toPut.set(item, now);
       }
       for (const key of removes) this.#toRemove.add(key);
+      for (const id of ends) this.#ends.failed(id);
       this.#batch = SMALL_BATCH;
       const fault = error instanceof StoreError ? error.fault : 'disk_error';
       // Its file or its memory may be at fault: the next attempt begins with another process.
@@ -544,7 +589,8 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     for (const [key, value] of found) {
       const decoded = decodeRecord(value);
       if ('record' in decoded && recordKey(decoded.record) === key) {
-        records.push(decoded.record);
+        const { record } = decoded;
+        records.push(record.provisional ? afterInterruption(record, this.#options.now()) : record);
         continue;
       }
       this.#skipped['skipped' in decoded ? decoded.skipped : 'corrupt'] += 1;
@@ -585,7 +631,9 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     for (const item of this.#queue.all()) {
       if (item.record.kind === 'update') continue;
       const key = recordKey(item.record);
-      if (there.delete(key)) {
+      // What stood there while the event was open is not its end.
+      const another = item.stored !== 'yes' && item.record.kind === 'end' && this.#ends.mayBeStored(item.record.id);
+      if (there.delete(key) && !another) {
         item.stored = 'yes';
         this.#toPut.delete(item);
       } else {
@@ -593,6 +641,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
         if (!this.#toPut.has(item)) this.#toPut.set(item, now);
       }
     }
+    this.#ends.reconcile((id) => there.delete(recordKey({ id, kind: 'end' })));
     for (const key of there) if (key !== '') this.#removeStored(key);
   }
 

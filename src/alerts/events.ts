@@ -435,6 +435,14 @@ export class EventEngine {
   }
 }
 
+/** After any number that an event can come to. */
+const LAST_SEQ = 2 ** 31 - 1;
+
+/** The end of an event that nobody saw end, as far as its `new` knows of it; without the picture. */
+export function interruptedEnd({ chip: _, ...opened }: EventMessage): EventMessage {
+  return { ...opened, type: 'end', seq: LAST_SEQ, endReason: 'interrupted' };
+}
+
 /** Makes the ids of events; each is greater than the one before. */
 export function eventIds(): (atMs: number) => string {
   const next = monotonicFactory();

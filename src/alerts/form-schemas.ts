@@ -23,7 +23,9 @@ const CBOR_FIELDS: Record<keyof typeof CBOR_KEYS, z.ZodType> = {
   severity: whole('0 info, 1 warning, 2 critical.'),
   endReason: z
     .union([z.int(), z.string()])
-    .meta({ description: '0 lost, 1 left, 2 displaced, 3 reset, 4 disabled, 5 stopped; a later one as text.' })
+    .meta({
+      description: '0 lost, 1 left, 2 displaced, 3 reset, 4 disabled, 5 stopped, 6 interrupted; a later one as text.',
+    })
     .optional(),
   capturedAt: whole('Wall clock at capture, ms since 1970.'),
   captureMonotonicNs: whole('CLOCK_MONOTONIC at capture, ns.'),

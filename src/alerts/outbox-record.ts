@@ -18,6 +18,8 @@ export interface OutboxRecord {
   expiresAtMs: number;
   /** The wall clock was known not to be set: between two runs of the program it says nothing of the record's age. */
   undated?: true;
+  /** An `end` that stands on disk while its event is open: what the next start says where this program cannot say it any more. */
+  provisional?: true;
 }
 
 /** Version of a stored record, its first byte. Another one is not read. */

@@ -124,6 +124,8 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
       expiresAtMs: now + 3_600_000,
     };
   };
+  /** What goes to disk with a `new`. */
+  const ending = ({ id, kind }: OutboxRecord) => (kind === 'new' ? record('end', id) : undefined);
   try {
     say('disk');
     const fsync = await measureFsync(join(directory, 'fsync'), signal);
@@ -134,8 +136,10 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
     const singles: number[] = [];
     for (let i = 0; i < 100; i++) {
       signal?.throwIfAborted();
+      const single = record('new');
+      const end = ending(single);
       const start = performance.now();
-      writer.offer(record('new'));
+      writer.offer(single, end);
       if (!(await writer.flush(STEP_MS))) throw failed('the outbox did not write');
       singles.push(performance.now() - start);
     }
@@ -175,8 +179,9 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
     const sent = new Map<string, number>();
     const send = (kind: OutboxRecord['kind'], id?: string) => {
       const r = record(kind, id);
+      const end = ending(r);
       sent.set(`${r.id}/${kind}/${r.seq}`, monotonicMs());
-      publisher.publishEvent(r);
+      publisher.publishEvent(r, end);
       return `${r.id}/${kind}/${r.seq}`;
     };
     publisher.start(signal);

@@ -1,5 +1,6 @@
 import type { CommandResult } from '../alerts/commands.js';
-import { type EventCounters, EventEngine, type EventRules } from '../alerts/events.js';
+import { type EventCounters, EventEngine, type EventRules, interruptedEnd } from '../alerts/events.js';
+import type { OutboxRecord } from '../alerts/outbox-record.js';
 import type { Outputs } from '../alerts/outputs.js';
 import type { MqttPublisher } from '../alerts/publisher.js';
 import {
@@ -298,23 +299,28 @@ export class CameraReporter {
 
   private send(events: readonly EventMessage[]): void {
     const now = Date.now();
-    const { eventLifeSeconds, updateLifeSeconds } = this.config.outbox;
     for (const event of events) {
-      this.publisher.publishEvent({
-        id: event.id,
-        seq: event.seq,
-        kind: event.type,
-        severity: severityRank(event.severity),
-        topic: this.topics.events(this.id),
-        payload: Buffer.from(JSON.stringify(event)),
-        createdAtMs: now,
-        expiresAtMs: now + (event.type === 'update' ? updateLifeSeconds : eventLifeSeconds) * 1000,
-        ...(this.clock.state.synchronised === false && { undated: true }),
-      });
+      const interrupted = event.type === 'end' ? undefined : this.record(interruptedEnd(event), now);
+      this.publisher.publishEvent(this.record(event, now), interrupted);
       for (const { topic, payload, contentType } of this.outputs.event(event)) {
         this.publisher.publishForm(topic, payload, contentType);
       }
     }
+  }
+
+  private record(event: EventMessage, now: number): OutboxRecord {
+    const { eventLifeSeconds, updateLifeSeconds } = this.config.outbox;
+    return {
+      id: event.id,
+      seq: event.seq,
+      kind: event.type,
+      severity: severityRank(event.severity),
+      topic: this.topics.events(this.id),
+      payload: Buffer.from(JSON.stringify(event)),
+      createdAtMs: now,
+      expiresAtMs: now + (event.type === 'update' ? updateLifeSeconds : eventLifeSeconds) * 1000,
+      ...(this.clock.state.synchronised === false && { undated: true }),
+    };
   }
 }
 

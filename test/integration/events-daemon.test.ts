@@ -240,6 +240,14 @@ test('events made while the broker is away survive SIGKILL and arrive after the 
     await until('an event from before the kill', () =>
       parsed().some((e) => e.type === 'new' && Date.parse(e.capturedAt) < restarted),
     );
+    // The event was open when the program was killed.
+    await until('its end', () => parsed().some((e) => e.endReason === 'interrupted'));
+    const end = parsed().find((e) => e.endReason === 'interrupted');
+    expect(eventSchema.safeParse(end).error).toBeUndefined();
+    const beginning = parsed().find((e) => e.type === 'new' && e.id === end?.id);
+    expect(end).toMatchObject({ type: 'end', capturedAt: beginning?.capturedAt });
+    expect(end?.seq).toBeGreaterThan(beginning?.seq ?? 0);
+    expect(end?.chip).toBeUndefined();
     second.child.kill('SIGTERM');
     expect(await second.ended).toBe(0);
   } finally {

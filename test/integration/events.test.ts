@@ -668,7 +668,8 @@ describe('the measurement of alerts', () => {
     expect(report.fsync.perSecond).toBeGreaterThan(0);
     expect(report.durable.perSecond).toBeGreaterThan(0);
     expect(report.durable.commits).toBeLessThan(300);
-    expect(report.drain.events).toBe(400);
+    // With the ends of the 100 that were written alone: nobody else said any.
+    expect(report.drain.events).toBe(500);
     expect(report.drain.received).toBe(report.drain.published);
     expect(report.steady.detectionMs.count).toBe(30);
     for (const p of [report.durable.singleMs, report.drain.freshMs, report.steady.updateMs, report.steady.newMs]) {

@@ -500,6 +500,113 @@ describe('the store of events', () => {
     });
   });
 
+  describe('an event that is open when the program ends', () => {
+    /** As a message of an event brings it along. */
+    const ending = (id: string, more: Partial<OutboxRecord> = {}) =>
+      record(id, 'end', { payload: Buffer.from(`${id} interrupted`), ...more });
+    const payloads = (box: DurableOutbox) => {
+      const out: string[] = [];
+      for (let item = box.take(); item !== undefined; item = box.take()) {
+        out.push(item.record.payload.toString());
+        box.done(item);
+      }
+      return out;
+    };
+
+    it('gets its end at the next start, once, however long ago it began', async () => {
+      const directory = await mkdtemp(join(dir, 'open-'));
+      const { box } = outbox(directory);
+      await box.start();
+      box.offer(record('gone', 'new', { payload: Buffer.from('gone new') }), ending('gone'));
+      await until('written', () => box.next() !== undefined);
+      expect(payloads(box)).toEqual(['gone new']);
+      box.offer(record('here', 'new', { payload: Buffer.from('here new') }), ending('here'));
+      await box.flush(20_000);
+      await box.stop();
+      expect(balanced(box)).toMatchObject({ kept: 1, published: { new: 1, end: 0 } });
+
+      // Two hours later; an end that was made lives for one.
+      const { box: next } = outbox(directory, { now: () => Date.now() + 7_200_000 });
+      await next.start();
+      expect(next.counters()).toMatchObject({ recovered: 3, dropped: { expired: 2 } });
+      expect(payloads(next)).toEqual(['gone interrupted']);
+      await next.stop();
+      expect(balanced(next)).toMatchObject({ kept: 0 });
+      const { box: third } = outbox(directory);
+      await third.start();
+      expect(third.counters().recovered).toBe(0);
+    });
+
+    it('has none beside its real one, nor without its beginning', async () => {
+      const directory = await mkdtemp(join(dir, 'ended-'));
+      const { box } = outbox(directory, { maxCount: 2 });
+      await box.start();
+      box.offer(record('sent'), ending('sent'));
+      await box.flush(20_000);
+      expect(all(box)).toEqual(['sent new']);
+      box.offer(record('sent', 'end'));
+      // A second one takes nothing away.
+      expect(box.offer(record('sent', 'end'))).toBe(false);
+      await box.flush(20_000);
+      box.offer(record('weak', 'new', { severity: 0 }), ending('weak', { severity: 0 }));
+      await box.flush(20_000);
+      box.offer(record('strong', 'new', { severity: 2 }), ending('strong', { severity: 2 }));
+      expect(box.counters().dropped.overflow).toBe(1);
+      box.offer(record('strong', 'end', { severity: 2, payload: Buffer.alloc(300_000) }));
+      expect(box.counters().dropped.oversized).toBe(1);
+      await box.flush(20_000);
+      await box.stop();
+      const { box: next } = outbox(directory);
+      await next.start();
+      expect(all(next).sort()).toEqual(['sent end', 'strong new']);
+      await next.stop();
+      expect(balanced(next).recovered).toBe(2);
+    });
+
+    it('has none after an end that was sent while the disk did not work', async () => {
+      const directory = await mkdtemp(join(dir, 'ended-in-memory-'));
+      const { box } = outbox(directory, { retryMs: 300 });
+      await box.start();
+      for (const id of ['over', 'open']) box.offer(record(id), ending(id));
+      await box.flush(20_000);
+      expect(all(box).sort()).toEqual(['open new', 'over new']);
+      await box.flush(20_000);
+      process.kill(storePid(directory), 'SIGKILL');
+      box.offer(record('over', 'end'));
+      box.offer(record('late'), ending('late'));
+      await until('the end from memory', () => box.next() !== undefined && box.counters().store.mode === 'degraded');
+      expect(all(box).sort()).toEqual(['late new', 'over end']);
+      await until('back', () => box.counters().store.mode === 'disk');
+      expect(await box.flush(20_000)).toBe(true);
+      await box.stop();
+      const { box: next } = outbox(directory);
+      await next.start();
+      expect(payloads(next).sort()).toEqual(['late interrupted', 'open interrupted']);
+    });
+
+    it('ends with the highest severity that it came to, and is written for that alone', async () => {
+      const directory = await mkdtemp(join(dir, 'rising-'));
+      const { box } = outbox(directory);
+      await box.start();
+      box.offer(record('a'), ending('a'));
+      await box.flush(20_000);
+      const { commits } = box.counters().store;
+      box.offer(record('a', 'update'), ending('a', { payload: Buffer.from('as severe') }));
+      expect(await box.flush(20_000)).toBe(true);
+      expect(box.counters().store.commits).toBe(commits);
+      box.offer(
+        record('a', 'update', { severity: 2 }),
+        ending('a', { severity: 2, payload: Buffer.from('more severe') }),
+      );
+      expect(await box.flush(20_000)).toBe(true);
+      expect(box.counters().store.commits).toBe(commits + 1);
+      await box.stop();
+      const { box: next } = outbox(directory);
+      await next.start();
+      expect(payloads(next)).toContain('more severe');
+    });
+  });
+
   it('goes on in memory when its process is killed, and writes everything again', async () => {
     const directory = await mkdtemp(join(dir, 'killed-'));
     const { box, problems } = outbox(directory, { retryMs: 50 });

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -152,23 +153,29 @@ def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
     return samples
 
 
-def load_pools(root: Path, seed: int, videos: bool = True, video_frames: int = 12) -> tuple[list[Pool], list[Pool]]:
+SHARES = (0.30, 0.14, 0.36, 0.10, 0.12)
+"""How often a crop is of NUDT-SIRST, SIRST, IRSTD-1K, target-free and drone-ir, to each other."""
+
+
+def load_pools(
+    root: Path, seed: int, videos: bool = True, video_frames: int = 12, shares: Sequence[float] = SHARES
+) -> tuple[list[Pool], list[Pool]]:
     """(training pools, held-out pools): a tenth of each training list and a fifth of the rest is held out.
 
-    Of a video ``video_frames`` are for training, evenly spread over it.
+    Of a video ``video_frames`` are for training, evenly spread over it. ``shares``: as ``SHARES``.
     """
     train, held = [], []
-    for name, weight in (("NUDT-SIRST", 0.30), ("SIRST", 0.14), ("IRSTD-1K", 0.36)):
+    for name, weight in zip(("NUDT-SIRST", "SIRST", "IRSTD-1K"), shares):
         samples = load_images(root / name, read_list(root / name / "train.txt"))
         a, b = hold_out(samples, 0.1, seed)
         train.append(Pool(name, a, weight))
         held.append(Pool(name, b, weight))
     names = read_list(root / "target-free" / "list.txt")
     cut = len(names) - len(names) // 5
-    train.append(Pool("target-free", load_images(root / "target-free", names[:cut]), 0.1))
+    train.append(Pool("target-free", load_images(root / "target-free", names[:cut]), shares[3]))
     held.append(Pool("target-free", load_images(root / "target-free", names[cut:]), 0.06))
     if videos:
-        train.append(Pool("drone-ir", load_videos(root / "drone-ir", video_frames, False), 0.12, shrink=(0.4, 1.0)))
+        train.append(Pool("drone-ir", load_videos(root / "drone-ir", video_frames, False), shares[4], shrink=(0.4, 1.0)))
         held.append(Pool("drone-ir", load_videos(root / "drone-ir", 4, True), 0.1, shrink=(0.25, 0.25)))
     return train, held
 

@@ -17,6 +17,9 @@ class LossConfig:
     hard_negatives: int = 24
     """Hardest background cells of a sample (far from any target) that count double."""
     location: float = 0.5
+    location_squared: float = 0.0
+    """Weight of the squared position error (cells) beside its absolute value: what counts for an rms error is large targets, whose
+    error a robust loss leaves alone."""
     sigma: float = 0.1
 
 
@@ -59,6 +62,8 @@ def total_loss(logit: Tensor, logsig: Tensor, heat: Tensor, targets: Tensor, con
         tx, ty = (ideal * cols).sum((1, 2)) / norm, (ideal * rows).sum((1, 2)) / norm
         alive = (p.amax((1, 2)) > 0.1).float()
         error = F.smooth_l1_loss(px, tx, beta=0.1, reduction="none") + F.smooth_l1_loss(py, ty, beta=0.1, reduction="none")
+        if config.location_squared:
+            error = error + config.location_squared * ((px - tx) ** 2 + (py - ty) ** 2)
         loc_term = (error * alive).sum() / count
         near = logsig[sample[:, None, None], 0, rows[:, 1:4], cols[:, :, 1:4]]
         sig_term = F.smooth_l1_loss(near, s.log()[:, None, None].expand_as(near), beta=0.1, reduction="none").mean((1, 2)).sum() / count

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .data import CropSampler, Pool, Sample, load_pools, pixel_gaussian
+from .data import SHARES, CropSampler, Pool, Sample, load_pools, pixel_gaussian
 from .evaluate import THRESHOLDS, find_all, score
 from .focus import Origin, report
 from .loss import LossConfig, total_loss
@@ -205,6 +205,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--hours", type=float, default=0.0, help="length of the schedule in hours of training")
     p.add_argument("--steps", type=int, default=0, help="length of the schedule in steps (instead of --hours)")
     p.add_argument("--video-frames", type=int, default=12, help="frames of each video, evenly spread")
+    p.add_argument("--shares", type=float, nargs=5, default=SHARES, metavar=("NUDT-SIRST", "SIRST", "IRSTD-1K", "TARGET-FREE", "DRONE-IR"), help="how often each set is drawn, to each other")
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--size", type=int, default=128, help="crop size, px; the last --large-share of the schedule uses twice this")
     p.add_argument("--large-share", type=float, default=0.15)
@@ -232,6 +233,7 @@ def add_switches(p: argparse.ArgumentParser) -> None:
     p.add_argument("--channels", type=int, nargs=3, help="widths at 1/2, 1/4 and 1/8, multiples of 32; default 32 64 96")
     p.add_argument("--depth", help="AFD units of each branch, stage by stage; default 1/2,2/3,2,3")
     p.add_argument("--loss", choices=("quality-focal", "mse"), default=LossConfig().kind, help="of the heat map (mse: ablation)")
+    p.add_argument("--location-squared", type=float, default=LossConfig().location_squared, help="weight of the squared position error beside its absolute value")
     p.add_argument("--rounded-labels", action="store_true", help="label centres rounded to cells (ablation)")
 
 
@@ -259,7 +261,7 @@ def train(args: argparse.Namespace, config: NetConfig | None = None, loss_config
     """
     ranks = join()
     try:
-        return run(args, ranks, config or net_config(args), loss_config or LossConfig(kind=args.loss), pools)
+        return run(args, ranks, config or net_config(args), loss_config or LossConfig(kind=args.loss, location_squared=args.location_squared), pools)
     finally:
         ranks.leave()
 
@@ -324,7 +326,7 @@ def run(args: argparse.Namespace, ranks: Ranks, config: NetConfig, loss_config: 
     # Starts together: no rank reads last.pt after rank 0 began to write it.
     replica = ranks.wrap(model)
     try:
-        train_pools, held = pools if pools is not None else load_pools(args.data, args.seed, video_frames=args.video_frames)
+        train_pools, held = pools if pools is not None else load_pools(args.data, args.seed, video_frames=args.video_frames, shares=args.shares)
     except (FileNotFoundError, ValueError) as error:
         # A folder, list, label, image or video that is not there or not whole.
         raise SystemExit(f"train: {error}") from error

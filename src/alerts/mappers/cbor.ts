@@ -63,7 +63,7 @@ export const CBOR_KEYS = {
 // In this order for ever: the numbers are on the wire.
 const TYPES = ['new', 'update', 'end'] as const;
 const DATUMS = ['true', 'magnetic', 'grid', 'platform'] as const;
-const END_REASONS: readonly string[] = ['lost', 'left', 'displaced', 'reset', 'disabled', 'stopped'];
+const END_REASONS: readonly string[] = ['lost', 'left', 'displaced', 'reset', 'disabled', 'stopped', 'interrupted'];
 const K = CBOR_KEYS;
 const VERSION = 1;
 

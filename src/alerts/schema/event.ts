@@ -39,6 +39,8 @@ export const EVENT_END_REASONS = [
   'disabled',
   /** The source came to its end, or the program stops. */
   'stopped',
+  /** The program was killed, or the power cut, while it was open: said at the next start. */
+  'interrupted',
 ] as const;
 export type EventEndReason = (typeof EVENT_END_REASONS)[number];
 
@@ -98,14 +100,15 @@ export const eventSchema = z
     }),
     seq: count(
       "Number of the message within the event: 0 is 'new'. A message may come twice: id and seq together tell the copies. A gap: " +
-        'updates that gave way to newer ones.',
+        "updates that gave way to newer ones. The end of reason 'interrupted' has 2147483647.",
     ),
     device: name('Name of the device, as in the topic.'),
     camera: name('Name of the camera, as in the topic.'),
     severity: z.enum(SEVERITIES).meta({ description: 'Highest so far: it never falls within an event.' }),
     endReason: openList(
       EVENT_END_REASONS,
-      "Why it ended; there when type is 'end', and only then. Words may be added within a version.",
+      "Why it ended; there when type is 'end', and only then. 'interrupted': the program was killed or lost its power meanwhile; all else " +
+        "in the message is of the moment of 'new'. Words may be added within a version.",
     ).optional(),
     capturedAt: time('Wall clock at capture of the frame, ISO 8601, UTC, ms.'),
     captureMonotonicNs: monotonicNs,
