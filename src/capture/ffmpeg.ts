@@ -11,6 +11,7 @@ import type { FfmpegOptions } from './options.js';
 import type { SourceHooks } from './paced-source.js';
 import { recordedNs, systemClock } from './pacing.js';
 import { onAbort } from './signals.js';
+import { stallAfterMs } from './stall.js';
 import { Tally } from './tally.js';
 
 const DEFAULT_TIMEOUT_MS = 10_000;
@@ -125,7 +126,10 @@ export class FfmpegSource implements FrameSource {
   }
 
   private stallMs(info: Probe): number {
-    return Math.max(this.options.stallTimeoutMs ?? DEFAULT_TIMEOUT_MS, info.fps === undefined ? 0 : 5000 / info.fps);
+    return stallAfterMs(
+      this.options.stallTimeoutMs ?? DEFAULT_TIMEOUT_MS,
+      info.fps === undefined ? 0 : 1000 / info.fps,
+    );
   }
 
   private async firstFrame(info: Probe, timeoutMs: number): Promise<void> {

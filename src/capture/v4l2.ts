@@ -35,6 +35,7 @@ import { type Clock, stampOf, systemClock } from './pacing.js';
 import { type DeviceDescription, type Fit, matchProfiles, sizeUnder } from './profile-match.js';
 import { loadProfiles, profileNamed } from './profile-store.js';
 import { onAbort, within } from './signals.js';
+import { stallAfterMs } from './stall.js';
 import { Tally } from './tally.js';
 
 /** Longer than a shutter event: a Lepton stands still for a second. */
@@ -248,7 +249,7 @@ export class V4l2Source implements FrameSource {
       const size = `${decoder.width}x${decoder.height}, ${decoder.bits} bit`;
       const before = info && `${info.width}x${info.height}, ${info.bits} bit`;
       if (before !== undefined && before !== size) throw changed(path, before, size);
-      const stallMs = Math.max(options.stallTimeoutMs ?? DEFAULT_STALL_MS, fps === undefined ? 0 : 5000 / fps);
+      const stallMs = stallAfterMs(options.stallTimeoutMs ?? DEFAULT_STALL_MS, fps === undefined ? 0 : 1000 / fps);
       const stream: Stream = {
         camera,
         path,

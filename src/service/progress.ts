@@ -1,3 +1,4 @@
+import { stallAfterMs } from '../capture/stall.js';
 import type { CaptureState } from '../types/frame.js';
 
 /** What a camera's worker last did; times in ms since then. */
@@ -20,7 +21,7 @@ export interface WorkerProgress {
   code?: string;
   /** Nominal time from frame to frame, ms. */
   framePeriodMs?: number;
-  /** How long the source itself waits for a frame before it does something about it, ms; at least `STALL_PERIODS` frame periods. */
+  /** How long the source itself waits for a frame before it does something about it, ms, as it was told (`stallAfterMs`). */
   stallMs?: number;
   /** How long it waits for its first frame, ms; only until that has come. */
   startMs?: number;
@@ -57,9 +58,6 @@ export const WORKER_LIMITS: WorkerLimits = {
   framelessMs: 10_000,
 };
 
-/** A source with a stall time of its own waits for so many frame periods at least (capture/v4l2.ts, capture/ffmpeg.ts). */
-const STALL_PERIODS = 5;
-
 /** Whether a worker makes progress, and what excuses it if not. Pure. */
 export function judgeWorker(worker: WorkerProgress, limits: WorkerLimits = WORKER_LIMITS): Judgement {
   const { running, state, modelUp, ready, heardMs, frameMs, capture } = worker;
@@ -84,7 +82,7 @@ export function judgeWorker(worker: WorkerProgress, limits: WorkerLimits = WORKE
  * killed before that, again at each start.
  */
 function patienceMs({ framePeriodMs = 0, stallMs, startMs }: WorkerProgress, { framelessMs }: WorkerLimits): number {
-  const stall = stallMs === undefined ? 0 : Math.max(stallMs, STALL_PERIODS * framePeriodMs);
+  const stall = stallMs === undefined ? 0 : stallAfterMs(stallMs, framePeriodMs);
   const start = startMs === undefined ? 0 : startMs + framelessMs;
   return Math.max(framelessMs, 3 * framePeriodMs, 2 * stall, start);
 }

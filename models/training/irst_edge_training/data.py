@@ -153,8 +153,11 @@ def load_videos(folder: Path, per_video: int, held: bool) -> list[Sample]:
     return samples
 
 
+SETS = ("NUDT-SIRST", "SIRST", "IRSTD-1K")
+"""Those with a training list."""
+
 SHARES = (0.30, 0.14, 0.36, 0.10, 0.12)
-"""How often a crop is of NUDT-SIRST, SIRST, IRSTD-1K, target-free and drone-ir, to each other."""
+"""How often a crop is of each of ``SETS``, of target-free and of drone-ir, to each other."""
 
 
 def load_pools(
@@ -165,7 +168,7 @@ def load_pools(
     Of a video ``video_frames`` are for training, evenly spread over it. ``shares``: as ``SHARES``.
     """
     train, held = [], []
-    for name, weight in zip(("NUDT-SIRST", "SIRST", "IRSTD-1K"), shares):
+    for name, weight in zip(SETS, shares):
         samples = load_images(root / name, read_list(root / name / "train.txt"))
         a, b = hold_out(samples, 0.1, seed)
         train.append(Pool(name, a, weight))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .data import hold_out, load_images, read_list
+from .data import SETS, hold_out, load_images, read_list
 from .evaluate import pad_to
 from .frozen import freeze
 from .model import STRIDE, NetConfig, P2PLite, count_parameters

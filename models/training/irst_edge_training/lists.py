@@ -8,9 +8,7 @@ import json
 from pathlib import Path
 
 from . import near_duplicates
-from .data import hold_out, read_list
-
-SETS = ("NUDT-SIRST", "SIRST", "IRSTD-1K")
+from .data import SETS, hold_out, read_list
 
 
 def held_out_names(root: Path, seed: int) -> dict[str, list[str]]:

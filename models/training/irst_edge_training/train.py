@@ -444,6 +444,8 @@ def main(args: argparse.Namespace) -> None:
         return
     if args.data is None or (args.hours <= 0) == (args.steps <= 0):
         raise SystemExit("train: give --data and one of --hours and --steps")
+    if min(args.shares) < 0 or sum(args.shares) <= 0:
+        raise SystemExit("train: --shares are five numbers from 0 up, not all 0")
     if args.whole and not args.init:
         raise SystemExit("train: --whole finishes trained weights: give them with --init")
     if args.init and not args.init.is_file():

@@ -165,5 +165,6 @@ class Scoring(unittest.TestCase):
                 self.assertEqual([s.name for s in pool.samples], names[pool.name])
             self.assertEqual(names["drone-ir"], ["v4", "v9"])
             with mock.patch("irst_edge_training.data.load_videos", return_value=[]) as videos:
-                load_pools(root, 7, video_frames=48)
+                pools, _ = load_pools(root, 7, video_frames=48, shares=(1, 2, 3, 4, 5))
             self.assertEqual([c.args[1:] for c in videos.call_args_list], [(48, False), (4, True)])
+            self.assertEqual([p.weight for p in pools], [1, 2, 3, 4, 5])

@@ -55,6 +55,20 @@ class Loss(unittest.TestCase):
             parts = total_loss(logit.roll(1, 3), torch.zeros_like(logit), heat, targets, LossConfig())[1]
             self.assertGreater(parts["loc"], 0.1, apart)
 
+    def test_the_squared_position_error_weighs_large_errors_more(self):
+        heat = torch.from_numpy(render_heat(np.array([[29.0, 30.0]]), np.array([2.0]), 64))[None, None]
+        targets = torch.tensor([[[14.25, 14.75, 2.0, 1.0]]])
+        logit = heat.clamp(1e-4, 1 - 1e-4).logit()
+
+        def location(shift: int, squared: float) -> float:
+            moved = logit.roll(shift, 3)
+            return total_loss(moved, torch.zeros_like(logit), heat, targets, LossConfig(location_squared=squared))[1]["loc"]
+
+        self.assertAlmostEqual(location(0, 1.0), location(0, 0.0), places=4)
+        more = [location(shift, 1.0) / location(shift, 0.0) for shift in (1, 2)]
+        self.assertGreater(more[0], 1.1)
+        self.assertGreater(more[1], more[0])
+
 
 class Train(unittest.TestCase):
     def test_smoke_learns(self):
