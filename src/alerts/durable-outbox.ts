@@ -201,11 +201,11 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   /**
    * Accepts a message; never waits, never throws for the disk's sake.
    *
-   * @param interrupted the `end` of the event should this program end before it does: it is on disk with the `new`, until the real one takes
-   *   its place, and sent at the next start
+   * @param interrupted makes the `end` of the event should this program end before it does: it is on disk with the `new`, until the real one
+   *   takes its place, and sent at the next start; asked for where it would say something else than the one there is
    * @returns false when it was dropped at once; it is counted all the same
    */
-  offer(record: OutboxRecord, interrupted?: OutboxRecord): boolean {
+  offer(record: OutboxRecord, interrupted?: () => OutboxRecord): boolean {
     this.#accepted[record.kind] += 1;
     // What is on disk for an event that is open stays there, for the next start.
     if (this.#state === 'stopping' || this.#state === 'stopped') return this.#refuse('shutdown');
@@ -216,7 +216,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     return taken;
   }
 
-  #admit(record: OutboxRecord, interrupted: OutboxRecord | undefined): boolean {
+  #admit(record: OutboxRecord, interrupted: (() => OutboxRecord) | undefined): boolean {
     if (record.payload.length > this.#options.maxMessageBytes) {
       if (record.kind === 'new') this.#queue.refuseLater(record.id, 'oversized');
       return this.#refuse('oversized');
@@ -231,13 +231,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     const item = this.#queue.add(record, { ready, live: this.#online, deadline });
     if (typeof item === 'string') return this.#refuse(item);
     if (!this.#queue.has(item)) return false;
-    if (
-      interrupted !== undefined &&
-      this.#store !== undefined &&
-      interrupted.payload.length <= this.#options.maxMessageBytes
-    ) {
-      this.#ends.keep(interrupted);
-    }
+    if (interrupted !== undefined && this.#store !== undefined) this.#ends.keep(record, interrupted);
     if (durable) {
       if (ready) this.#counts.memoryOnly += 1;
       this.#toPut.set(item, this.#options.monotonic());
@@ -362,7 +356,10 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     this.#state = 'stopping';
     this.offline();
     clearInterval(this.#sweepTimer);
-    if (started && this.#store?.isOpen === true && this.#fault === undefined) await this.flush(timeoutMs * 0.75);
+    if (started && this.#store?.isOpen === true) {
+      if (this.#fault === undefined) await this.flush(timeoutMs * 0.75);
+      else await this.#lastTry(timeoutMs * 0.5);
+    }
     for (const timer of [this.#retryTimer, this.#waitTimer, this.#removeTimer]) clearTimeout(timer);
     this.#state = 'stopped';
     await this.#store?.close(Math.max(100, timeoutMs * 0.25));
@@ -371,6 +368,23 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
       else this.#dropped.shutdown += 1;
     }
     this.#queue.clear();
+  }
+
+  /** At a stop with a disk that failed: what was sent from memory should leave it all the same. */
+  async #lastTry(timeoutMs: number): Promise<void> {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+    this.#removesDue = true;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs);
+    });
+    // As many as the disk takes at once, as long as it takes any.
+    for (let before = Number.POSITIVE_INFINITY; this.#toRemove.size > 0 && this.#toRemove.size < before; ) {
+      before = this.#toRemove.size;
+      await Promise.race([this.#commit(), late]);
+    }
+    clearTimeout(timer);
   }
 
   #refuse(reason: EventDropReason): false {
@@ -485,7 +499,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
       }
       this.#batch = Math.min(MAX_BATCH, this.#batch * 2);
       // Not at the first one that fits: a disk that is nearly full takes one now and then.
-      if (this.#toPut.size === 0) this.#recover();
+      if (this.#toPut.size + this.#ends.due === 0) this.#recover();
       if (this.#toRemove.size === 0) {
         this.#removesDue = false;
         // What rode along needs no commit of its own, which a fresh event would have to wait for.
@@ -566,7 +580,7 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
       if (this.#loaded) this.#reconcile(stored);
       else this.#load(records, stored);
       this.#loaded = true;
-      if (this.#toPut.size === 0) this.#recover();
+      if (this.#toPut.size + this.#ends.due === 0) this.#recover();
       this.#schedule();
       this.#sendable();
     } catch (error) {
@@ -586,10 +600,12 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
   /** What an earlier run left. */
   #load(found: StoredRecord[], stored: ReadonlySet<string>): void {
     const records: OutboxRecord[] = [];
+    const interrupted = new Set<string>();
     for (const [key, value] of found) {
       const decoded = decodeRecord(value);
       if ('record' in decoded && recordKey(decoded.record) === key) {
         const { record } = decoded;
+        if (record.provisional) interrupted.add(record.id);
         records.push(record.provisional ? afterInterruption(record, this.#options.now()) : record);
         continue;
       }
@@ -616,7 +632,9 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
         if (inFile && item !== 'duplicate') this.#removeStored(recordKey(record));
       } else if (!this.#queue.has(item)) {
         if (inFile) this.#removeStored(recordKey(record));
-      } else if (!inFile) {
+      } else if (!inFile || (record.kind === 'end' && interrupted.has(record.id))) {
+        // From now on it is as old as it is: what the file has would be new at each start.
+        if (inFile) this.#ends.writing(record.id);
         this.#toPut.set(item, this.#options.monotonic());
       } else {
         item.stored = 'yes';

@@ -17,11 +17,11 @@ export class OpenEnds {
   }
 
   /** Takes what a message about an event brings. A write for each would wear out the disk: the first, and where the severity has risen. */
-  keep(end: OutboxRecord): void {
-    const before = this.#ends.get(end.id);
-    if (before !== undefined && before.severity >= end.severity) return;
-    this.#ends.set(end.id, { ...end, provisional: true });
-    this.#due.add(end.id);
+  keep({ id, severity }: OutboxRecord, end: () => OutboxRecord): void {
+    const before = this.#ends.get(id);
+    if (before !== undefined && before.severity >= severity) return;
+    this.#ends.set(id, { ...end(), provisional: true });
+    this.#due.add(id);
   }
 
   /** Those to be written: of one event, or of all. */
@@ -67,8 +67,8 @@ export class OpenEnds {
   }
 }
 
-/** As it is sent at the next start. Nobody knows when the event ended: its life begins then, whatever the clock said. */
+/** As it is sent at the next start. Nobody knows when the event ended: its life begins then. */
 export function afterInterruption(record: OutboxRecord, nowMs: number): OutboxRecord {
   const { provisional: _, ...rest } = record;
-  return { ...rest, createdAtMs: nowMs, expiresAtMs: nowMs + record.expiresAtMs - record.createdAtMs, undated: true };
+  return { ...rest, createdAtMs: nowMs, expiresAtMs: nowMs + record.expiresAtMs - record.createdAtMs };
 }

@@ -350,10 +350,10 @@ export class MqttPublisher extends EventEmitter<PublisherEvents> {
   /**
    * Accepts a message about an event: into the durable outbox, and from there to the broker. Never waits.
    *
-   * @param interrupted with a `new`: see `DurableOutbox.offer`
+   * @param interrupted see `DurableOutbox.offer`
    * @returns false when it was dropped at once (too large, expired, stopped, no outbox); the outbox counts it
    */
-  publishEvent(record: OutboxRecord, interrupted?: OutboxRecord): boolean {
+  publishEvent(record: OutboxRecord, interrupted?: () => OutboxRecord): boolean {
     return this.#events?.offer(record, interrupted) ?? false;
   }
 

@@ -125,7 +125,7 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
     };
   };
   /** What goes to disk with a `new`. */
-  const ending = ({ id, kind }: OutboxRecord) => (kind === 'new' ? record('end', id) : undefined);
+  const ending = ({ id, kind }: OutboxRecord) => (kind === 'new' ? () => record('end', id) : undefined);
   try {
     say('disk');
     const fsync = await measureFsync(join(directory, 'fsync'), signal);
@@ -137,9 +137,8 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
     for (let i = 0; i < 100; i++) {
       signal?.throwIfAborted();
       const single = record('new');
-      const end = ending(single);
       const start = performance.now();
-      writer.offer(single, end);
+      writer.offer(single, ending(single));
       if (!(await writer.flush(STEP_MS))) throw failed('the outbox did not write');
       singles.push(performance.now() - start);
     }
@@ -179,9 +178,8 @@ export async function runAlertBench(options: AlertBenchOptions = {}): Promise<Al
     const sent = new Map<string, number>();
     const send = (kind: OutboxRecord['kind'], id?: string) => {
       const r = record(kind, id);
-      const end = ending(r);
       sent.set(`${r.id}/${kind}/${r.seq}`, monotonicMs());
-      publisher.publishEvent(r, end);
+      publisher.publishEvent(r, ending(r));
       return `${r.id}/${kind}/${r.seq}`;
     };
     publisher.start(signal);

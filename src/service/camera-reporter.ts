@@ -300,8 +300,8 @@ export class CameraReporter {
   private send(events: readonly EventMessage[]): void {
     const now = Date.now();
     for (const event of events) {
-      const interrupted = event.type === 'end' ? undefined : this.record(interruptedEnd(event), now);
-      this.publisher.publishEvent(this.record(event, now), interrupted);
+      const interrupted = () => this.record(interruptedEnd(event), now);
+      this.publisher.publishEvent(this.record(event, now), event.type === 'end' ? undefined : interrupted);
       for (const { topic, payload, contentType } of this.outputs.event(event)) {
         this.publisher.publishForm(topic, payload, contentType);
       }

@@ -502,8 +502,10 @@ describe('the store of events', () => {
 
   describe('an event that is open when the program ends', () => {
     /** As a message of an event brings it along. */
-    const ending = (id: string, more: Partial<OutboxRecord> = {}) =>
-      record(id, 'end', { payload: Buffer.from(`${id} interrupted`), ...more });
+    const ending =
+      (id: string, more: Partial<OutboxRecord> = {}) =>
+      () =>
+        record(id, 'end', { payload: Buffer.from(`${id} interrupted`), ...more });
     const payloads = (box: DurableOutbox) => {
       const out: string[] = [];
       for (let item = box.take(); item !== undefined; item = box.take()) {
@@ -582,6 +584,60 @@ describe('the store of events', () => {
       const { box: next } = outbox(directory);
       await next.start();
       expect(payloads(next).sort()).toEqual(['late interrupted', 'open interrupted']);
+    });
+
+    it('has none after an end that was sent before a stop while the disk was full', async () => {
+      if (process.getuid?.() !== 0) throw new Error('this test mounts a small tmpfs: run it as root');
+      const disk = join(dir, 'disk3');
+      await mkdir(disk);
+      await run('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', disk]);
+      try {
+        const { box } = outbox(join(disk, 'state'), { retryMs: 600_000 });
+        await box.start();
+        box.offer(record('over', 'new', { severity: 2 }), ending('over', { severity: 2 }));
+        await box.flush(20_000);
+        expect(all(box)).toEqual(['over new']);
+        for (let i = 0; i < 1_000; i++) box.offer(record(`e${i}`), ending(`e${i}`));
+        await until('full', () => box.counters().store.fault === 'disk_full');
+        box.offer(record('over', 'end', { severity: 2 }));
+        const item = box.take();
+        expect(item?.record).toMatchObject({ id: 'over', kind: 'end' });
+        if (item !== undefined) box.done(item);
+        await box.stop(5_000);
+        await run('mount', ['-o', 'remount,size=16m', disk]);
+        const { box: next } = outbox(join(disk, 'state'));
+        await next.start();
+        const left = all(next);
+        expect(left).toContain('e0 new');
+        // Nothing of an event without its beginning, and each with its end.
+        expect(left.filter((text) => text.startsWith('over'))).toEqual([]);
+        expect(left.filter((text) => text.endsWith('end')).length).toBe(left.length / 2);
+        await next.stop(5_000);
+      } finally {
+        await run('umount', ['-l', disk]);
+      }
+    });
+
+    it('gets older at each start that does not get it away', async () => {
+      const directory = await mkdtemp(join(dir, 'older-'));
+      const { box } = outbox(directory);
+      await box.start();
+      box.offer(record('a'), ending('a'));
+      await box.flush(20_000);
+      expect(all(box)).toEqual(['a new']);
+      await box.stop();
+      for (const [minutes, recovered, expired] of [
+        [30, 1, 0],
+        [80, 1, 0],
+        [100, 1, 1],
+      ] as const) {
+        const { box: next } = outbox(directory, { now: () => Date.now() + minutes * 60_000 });
+        await next.start();
+        expect(next.counters()).toMatchObject({ recovered, dropped: { expired } });
+        expect(await next.flush(20_000)).toBe(true);
+        await next.stop();
+        expect(balanced(next).kept).toBe(recovered - expired);
+      }
     });
 
     it('ends with the highest severity that it came to, and is written for that alone', async () => {

@@ -49,6 +49,9 @@ function events({ arrived, opened, published, dropped, recovered = 0 }: Figures)
   return checks.find(({ name }: { name: string }) => name === 'every event that was opened arrived');
 }
 
+const none = { new: 0, update: 0, end: 0 };
+const idle = { accepted: none, recovered: 0, published: none, coalesced: 0, dropped: {}, waiting: 0, inFlight: 0 };
+
 const published = { new: 10, update: 30, end: 10 };
 
 test.each<[string, Figures, boolean]>([
@@ -82,5 +85,30 @@ test.each<[string, Figures, boolean]>([
   ],
 ])('of ten events arrived %s', (_, figures, ok) => {
   const said = events(figures);
+  expect(said.ok, said.figure).toBe(ok);
+});
+
+test.each<[string, number, 'disk' | 'degraded', boolean]>([
+  ['an end', 0, 'disk', true],
+  ['none though the disk worked', 1, 'disk', false],
+  ['none since the disk failed', 1, 'degraded', true],
+])('an event that was open when the daemon was killed has %s', (_, endless, mode, ok) => {
+  const { checks } = judge({
+    minutes: 1,
+    options: {},
+    samples: [0, 1000, 2000].map((at) => ({ at, life: 1, rssKiB: 100_000, handles: 20, threads: 10, faulting: false })),
+    stats: [{ at: 500, life: 0, message: { cameras: [], outbox: { ...idle, store: { mode } } } }],
+    latencies: [{ at: 0, ms: 20 }],
+    events: [{ new: 1, end: 1 }, ...Array.from({ length: endless }, () => ({ new: 1 }))],
+    lives: [
+      { number: 0, ended: { code: null, signal: 'SIGKILL' } },
+      { number: 1, ended: { code: 0, signal: null } },
+    ],
+    faults: [],
+    duplicates: 0,
+    unreadable: 0,
+    codes: {},
+  });
+  const said = checks.find(({ name }: { name: string }) => name === 'one new and one end an event');
   expect(said.ok, said.figure).toBe(ok);
 });

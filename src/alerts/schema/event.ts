@@ -99,7 +99,7 @@ export const eventSchema = z
         'A target that is still there when alerts are switched on again after they were off gets a new one.',
     }),
     seq: count(
-      "Number of the message within the event: 0 is 'new'. A message may come twice: id and seq together tell the copies. A gap: " +
+      "Number of the message within the event: 0 is 'new'. A message may come twice: id and seq together tell the copies, of 'new' and 'end' id and type. A gap: " +
         "updates that gave way to newer ones. The end of reason 'interrupted' has 2147483647.",
     ),
     device: name('Name of the device, as in the topic.'),
@@ -108,7 +108,7 @@ export const eventSchema = z
     endReason: openList(
       EVENT_END_REASONS,
       "Why it ended; there when type is 'end', and only then. 'interrupted': the program was killed or lost its power meanwhile; all else " +
-        "in the message is of the moment of 'new'. Words may be added within a version.",
+        "in the message is of 'new', or of the last 'update' that raised the severity. Words may be added within a version.",
     ).optional(),
     capturedAt: time('Wall clock at capture of the frame, ISO 8601, UTC, ms.'),
     captureMonotonicNs: monotonicNs,
