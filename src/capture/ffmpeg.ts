@@ -9,7 +9,7 @@ import { type Probe, probe, startError, timeoutError, unreadableError } from './
 import { type AssembledFrame, FrameAssembler } from './frame-assembler.js';
 import type { FfmpegOptions } from './options.js';
 import type { SourceHooks } from './paced-source.js';
-import { recordedNs, systemClock } from './pacing.js';
+import { DEFAULT_FPS, recordedNs, systemClock } from './pacing.js';
 import { onAbort } from './signals.js';
 import { stallAfterMs } from './stall.js';
 import { Tally } from './tally.js';
@@ -99,8 +99,8 @@ export class FfmpegSource implements FrameSource {
     if (frame === undefined) return this.over();
     this.tally.deliver();
     if (this.options.rate === 'fast' && !assembler.hasFrame) this.child?.stdout.resume();
-    if (this.options.rate === 'realtime' || this.live || info.fps === undefined) return toFrame(frame, info);
-    return { ...toFrame(frame, info), recordedNs: recordedNs(frame.sequence, info.fps) };
+    if (this.options.rate === 'realtime' || this.live) return toFrame(frame, info);
+    return { ...toFrame(frame, info), recordedNs: recordedNs(frame.sequence, info.fps ?? DEFAULT_FPS) };
   }
 
   counters(): SourceCounters {

@@ -3,12 +3,9 @@ import type { Frame, FrameSource, SourceCounters, SourceInfo } from '../types/fr
 import { checkFps, type FaultListener, optionError, stoppedError } from './faults.js';
 import type { FrameReader } from './frame-reader.js';
 import type { SourceRate } from './options.js';
-import { type Clock, Pacer, systemClock } from './pacing.js';
+import { type Clock, DEFAULT_FPS, Pacer, systemClock } from './pacing.js';
 import { onAbort } from './signals.js';
 import { Tally } from './tally.js';
-
-/** Rate of a recording that does not say how fast it was taken, Hz. */
-export const DEFAULT_FPS = 25;
 
 export interface SourceHooks {
   clock?: Clock;

@@ -1,6 +1,9 @@
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import type { SourceRate } from './options.js';
 
+/** Rate of a recording that does not say how fast it was taken, Hz. */
+export const DEFAULT_FPS = 25;
+
 /** The time as a source sees it; replaced in tests. */
 export interface Clock {
   /** CLOCK_MONOTONIC, ns. */

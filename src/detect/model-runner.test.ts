@@ -236,6 +236,22 @@ describe('an engine that is not built yet', () => {
     expect([tensorrt.closed, opener.asked.filter((p) => p === 'cuda').length]).toEqual([0, 1]);
   });
 
+  test('that fails is tried again later though a lesser one was built instead', async () => {
+    const [tensorrt, cuda, cpu] = [new FakeProvider('tensorrt'), new FakeProvider('cuda'), new FakeProvider('cpu')];
+    const opener = new FakeOpener({ tensorrt: ['pending', 'pending', tensorrt], cuda: ['pending', cuda], cpu: [cpu] });
+    opener.build = async ({ provider }) => {
+      opener.builds.push(provider);
+      if (opener.builds.length === 1) throw refusal('no memory');
+    };
+    await create(opener).start();
+    await settle();
+    expect(await frame()).toBe(1);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await frame()).toBe(0);
+    expect(opener.builds).toEqual(['tensorrt', 'cuda', 'tensorrt']);
+    expect(cuda.closed).toBe(1);
+  });
+
   test('that never comes to be is given up after three builds', async () => {
     const opener = new FakeOpener({ tensorrt: ['pending'], cpu: [new FakeProvider('cpu')] });
     await create(opener).start();
@@ -289,6 +305,31 @@ describe('a provider that fails while it serves', () => {
     expect(await frame()).toBe(0);
     expect([runner.status().refused.map((r) => r.provider), runner.status().retryAtMs]).toEqual([['cuda'], undefined]);
     expect(cpu.closed).toBe(1);
+  });
+
+  test('one between it and the next that was never needed is proven behind that', async () => {
+    const [tensorrt, cuda, cpu] = [new FakeProvider('tensorrt'), new FakeProvider('cuda'), new FakeProvider('cpu')];
+    const opener = new FakeOpener({ tensorrt: [tensorrt, refusal('gone')], cuda: ['pending', cuda], cpu: [cpu] });
+    await create(opener).start();
+    tensorrt.fails = new Error('CUDA failure 700');
+    expect(await frame()).toBe(2);
+    await settle();
+    expect(opener.builds).toEqual(['cuda']);
+    expect(await frame()).toBe(1);
+  });
+
+  test('one that was refused because the failed one held its memory is tried again as well', async () => {
+    const [tensorrt, cuda, cpu] = [new FakeProvider('tensorrt'), new FakeProvider('cuda'), new FakeProvider('cpu')];
+    const opener = new FakeOpener({
+      tensorrt: [tensorrt, refusal('gone')],
+      cuda: [refusal('out of memory'), cuda],
+      cpu: [cpu],
+    });
+    await create(opener).start();
+    tensorrt.fails = new Error('CUDA failure 700');
+    expect(await frame()).toBe(2);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await frame()).toBe(1);
   });
 
   test('where no other one is left, the error is the frame’s', async () => {

@@ -77,9 +77,10 @@ export class ModelRunner {
       if (pending.length > 0) this.inBackground(() => this.buildBehind(pending));
       return;
     }
-    const opened = await this.buildBest(pending);
-    if (opened !== undefined) return this.serve(opened);
-    throw modelFault ?? this.none();
+    const { opened, failed } = await this.buildBest(pending);
+    if (opened === undefined) throw modelFault ?? this.none();
+    this.serve(opened);
+    this.retryBetter(failed);
   }
 
   /** Where the next frame's input goes; takes a better provider that has become ready into service first. */
@@ -200,22 +201,31 @@ export class ModelRunner {
 
   /** While another provider serves. What stopped a build (memory, a full disk) may be over later. */
   private async buildBehind(pending: readonly Pending[]): Promise<void> {
-    const opened = await this.buildBest(pending);
-    if (opened !== undefined) this.stage(opened);
-    else if (!this.stopping.signal.aborted) this.scheduleRetry([pending[0]!.provider]);
+    const { opened, failed } = await this.buildBest(pending);
+    this.stage(opened);
+    this.retryBetter(failed);
   }
 
-  /** Builds and opens the first that can be, in their order. */
-  private async buildBest(pending: readonly Pending[]): Promise<Opened | undefined> {
+  /** Builds and opens the first that can be, in their order. `failed`: those before it. */
+  private async buildBest(pending: readonly Pending[]): Promise<{ opened?: Opened; failed: Provider[] }> {
+    const failed: Provider[] = [];
     for (const one of pending) {
-      if (this.stopping.signal.aborted) return undefined;
+      if (this.stopping.signal.aborted) break;
       try {
-        return await this.build(one);
+        return { opened: await this.build(one), failed };
       } catch (error) {
-        if (!this.stopping.signal.aborted) this.refuse(one.provider, error);
+        if (this.stopping.signal.aborted) break;
+        this.refuse(one.provider, error);
+        failed.push(one.provider);
       }
     }
-    return undefined;
+    return { failed };
+  }
+
+  /** Later, those that would be better than what serves. */
+  private retryBetter(providers: readonly Provider[]): void {
+    const better = providers.filter((provider) => this.isBetter(provider));
+    if (better.length > 0) this.scheduleRetry(better);
   }
 
   private async build(first: Pending): Promise<Opened> {
@@ -281,14 +291,21 @@ export class ModelRunner {
     const old = this.serving;
     const stable = performance.now() - this.servingSince > STABLE_MS;
     let next: Opened | undefined;
+    const pending: Pending[] = [];
+    const refused: Provider[] = [];
     for (const provider of rest) {
       try {
         const opened = await this.opener.open(provider);
-        if ('pending' in opened) continue;
+        if ('pending' in opened) {
+          pending.push(opened);
+          continue;
+        }
         next = opened;
         break;
       } catch (error) {
         this.refuse(provider, error);
+        // The one that failed may hold the memory that it lacks.
+        refused.push(provider);
       }
     }
     if (next === undefined) return false;
@@ -303,13 +320,16 @@ export class ModelRunner {
     this.refusals.set(failed, { provider: failed, code, reason, ...(hint && { hint }), atMs: Date.now() });
     this.demotions++;
     if (stable) this.attempts = 0;
-    this.scheduleRetry([failed]);
+    this.scheduleRetry([failed, ...refused]);
     this.tell({ kind: 'demoted', provider: failed, message: reason, code, ...(hint && { hint }) });
     this.serve(next);
+    // Nobody has needed these before: a start stops at the first that serves.
+    if (pending.length > 0) this.inBackground(() => this.buildBehind(pending));
     return true;
   }
 
   private scheduleRetry(providers: readonly Provider[]): void {
+    if (this.stopping.signal.aborted) return;
     const { retryMinMs, retryMaxMs, random = Math.random } = this.options;
     for (const provider of providers) this.failed.add(provider);
     const delay = backoffMs(this.attempts++, retryMinMs, retryMaxMs, random);

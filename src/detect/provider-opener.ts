@@ -428,9 +428,14 @@ export class ProviderOpener {
     const options = { ...this.size, threads, provider, providerOptions, input };
     if (provider === 'cpu' && this.parts.cpuRuns === 0) {
       const backend = await openBackend(kind, libraryPath, model, options);
-      // The first run allocates and prepares; let no frame pay for it.
-      await backend.run(input);
-      return { provider, backend, identity, input };
+      try {
+        // The first run allocates and prepares; let no frame pay for it.
+        await backend.run(input);
+        return { provider, backend, identity, input };
+      } catch (error) {
+        await backend.close();
+        throw error;
+      }
     }
     // Where nothing else has computed the truth yet, the FP32 network on the CPU is it.
     this.golden ??= loadGolden(manifestPath, BUNDLED_MANIFEST, manifest, this.size);

@@ -46,12 +46,13 @@ export async function activationRange(data: string, options: RangeOptions): Prom
     options.onProgress?.(path.basename(input), index, inputs.length);
     // Every frame is read, and some are worked: a recording cannot be entered in its middle.
     const source = createSource({ kind: 'recording', path: input, rate: 'fast' });
-    const info = await source.start(new AbortController().signal);
-    const file = chooseFile(manifest, info.width, info.height, 'fp32');
-    const least = paddedSize(manifest, info.width, info.height);
-    const size = { width: file.width ?? least.width, height: file.height ?? least.height };
-    const probe = await ActivationProbe.create(await loadModel(options.manifest, manifest, file), size);
+    let probe: ActivationProbe | undefined;
     try {
+      const info = await source.start(new AbortController().signal);
+      const file = chooseFile(manifest, info.width, info.height, 'fp32');
+      const least = paddedSize(manifest, info.width, info.height);
+      const size = { width: file.width ?? least.width, height: file.height ?? least.height };
+      probe = await ActivationProbe.create(await loadModel(options.manifest, manifest, file), size);
       const all = info.frames ?? 1;
       for (let frame = await source.next(); frame !== null; frame = await source.next()) {
         if (!isTaken(frame.sequence, all, options.framesEach)) continue;
@@ -67,7 +68,7 @@ export async function activationRange(data: string, options: RangeOptions): Prom
         if (known === undefined || peak.largest > known.largest) peaks.set(peak.name, peak);
       }
     } finally {
-      await probe.close();
+      await probe?.close();
       await source.stop();
     }
   }

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { createSource } from '../capture/create-source.js';
 import type { SyntheticOptions } from '../capture/options.js';
-import { recordedNs } from '../capture/pacing.js';
+import { DEFAULT_FPS, recordedNs } from '../capture/pacing.js';
 import { SyntheticSource } from '../capture/synthetic.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { TrackerJob } from '../pipeline/messages.js';
@@ -48,8 +48,6 @@ export interface SequenceReport extends SequenceScore {
   trackMs: { p50: number; p95: number };
 }
 
-const FALLBACK_FPS = 30;
-
 /** Runs detector and tracker over sequences, every frame, at the recording's own clock, and scores the tracks. */
 export async function runSequences(sequences: readonly Sequence[], options: SequenceOptions): Promise<SequenceReport> {
   const counts: { name: string; counts: SequenceCounts }[] = [];
@@ -70,7 +68,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
         const threshold = options.threshold ?? detector.manifest.decode.threshold;
         const relative = options.relativeThreshold ?? 0;
         const finder = new TargetFinder(options.tracker, detector, info, threshold, relative);
-        const fps = info.fps ?? FALLBACK_FPS;
+        const fps = info.fps ?? DEFAULT_FPS;
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {
           // The recording's time, not that of this run: speeds are in px a second.
           const seconds = frame.sequence / fps;
