@@ -315,7 +315,8 @@ std::optional<v4l2_fract> Device::GetInterval() {
   v4l2_streamparm parm{};
   parm.type = buffer_type();
   if (TryIoctl(VIDIOC_G_PARM, &parm) < 0) {
-    if (errno == ENOTTY || errno == EINVAL) return std::nullopt;
+    // Frames come without it too: only that the device is gone is worth an error.
+    if (!Gone(errno)) return std::nullopt;
     throw SystemError(errno, "VIDIOC_G_PARM");
   }
   const v4l2_fract interval = parm.parm.capture.timeperframe;
@@ -329,7 +330,10 @@ std::optional<v4l2_fract> Device::SetInterval(v4l2_fract interval) {
   v4l2_streamparm parm{};
   parm.type = buffer_type();
   parm.parm.capture.timeperframe = interval;
-  IRST_IOCTL(*this, VIDIOC_S_PARM, &parm);
+  if (TryIoctl(VIDIOC_S_PARM, &parm) < 0) {
+    // Sensors of one rate let it be read, not set: the nearest that there is, as from any driver.
+    if (errno != ENOTTY && errno != EINVAL && errno != EOPNOTSUPP) throw SystemError(errno, "VIDIOC_S_PARM");
+  }
   return GetInterval();
 }
 

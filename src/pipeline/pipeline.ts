@@ -176,12 +176,14 @@ export class Pipeline {
       while (!signal.aborted) {
         const frame = await source.next();
         if (frame === null || signal.aborted) break;
+        const { processed } = this;
         try {
           this.busy = true;
           await this.process(frame, finder);
           failures = 0;
         } catch (cause) {
-          this.failedFrames++;
+          // What fails after the search does not count the frame twice.
+          if (this.processed === processed) this.failedFrames++;
           this.fault(
             'inference',
             new EdgeError('INFERENCE_FAILED', `an inference failed: ${(cause as Error).message}`, { cause }),

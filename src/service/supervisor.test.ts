@@ -48,6 +48,17 @@ test('running when ready; stopped when asked; its last counters are kept', async
   expect(s.status()).toMatchObject({ state: 'ended', frames: { captured: 3, processed: 2, dropped: { stale: 1 } } });
 });
 
+test('while a camera is away its frames are late; opened again, they are not', async () => {
+  const s = start('reopens');
+  await once(s, 'capture');
+  expect(s.progress().capture).toBe('lost');
+  await once(s, 'capture');
+  expect(s.progress().frameMs).toBeGreaterThan(300);
+  await once(s, 'capture');
+  expect(s.progress()).toMatchObject({ capture: 'streaming', ready: true });
+  expect(s.progress().frameMs).toBeLessThan(200);
+});
+
 test('a worker that crashes is reported and restarted, and counters of its lives add up', async () => {
   const s = start('crash', { random: () => 1 });
   const delays: number[] = [];

@@ -345,6 +345,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
           break;
         case 'capture':
           this.capture = event.transition;
+          // Its first frame is due from now on; what came before was the camera's absence.
+          if (event.transition.to === 'streaming') this.frameAt = performance.now();
           this.emit('capture', event.transition);
           break;
         case 'fault':

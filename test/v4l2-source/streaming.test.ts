@@ -53,6 +53,23 @@ test('a rate that is asked for is the nearest that the driver has', async () => 
   expect((await it.start()).fps).toBe(30);
 });
 
+test.each([
+  ['ENOTTY', 25],
+  ['EINVAL', 22],
+])('a rate that can be read and not set is the one that there is (%s)', async (_, errno) => {
+  it = new FakeSource({ card: 'FLIR Boson' }, { fps: 25 });
+  it.fake.fail('VIDIOC_S_PARM', errno);
+  expect((await it.start()).fps).toBe(60);
+  await it.frame();
+});
+
+test('a driver that does not tell its rate gives frames all the same', async () => {
+  it = new FakeSource({}, { fps: 25 });
+  it.fake.fail('VIDIOC_G_PARM', 5, 1000);
+  await it.start();
+  await it.frame();
+});
+
 test.each([0, 6, 32])('a driver that lays its frames out anew with the rate (padding %i)', async (ratePadding) => {
   it = new FakeSource({ padding: 16, ratePadding }, { fps: 60 });
   await it.start();
