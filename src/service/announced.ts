@@ -1,28 +1,31 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { EdgeError, EXIT, errno } from '../types/errors.js';
-import { makeFolders } from '../util/folders.js';
+import { StateFile } from './state-file.js';
 
 const FILE = 'announced.json';
 /** Most topics that are remembered. */
 const MOST = 8;
-const LONGEST = 4096;
 
 /**
  * Remembers in the state directory on which topics the device has announced itself, so that a later run can take back what the
  * configuration does not ask for any more. Without a directory nothing is remembered. Never rejects.
  */
 export class Announced {
-  readonly #file: string | undefined;
+  readonly #file: StateFile | undefined;
   #topics: string[] = [];
-  /** One write after the other. */
-  #work: Promise<void> = Promise.resolve();
 
-  constructor(
-    directory: string | undefined,
-    private readonly onProblem: (error: EdgeError) => void,
-  ) {
-    this.#file = directory === undefined ? undefined : join(directory, FILE);
+  constructor(directory: string | undefined, onProblem: (error: EdgeError) => void) {
+    if (directory === undefined) return;
+    const path = join(directory, FILE);
+    this.#file = new StateFile(path, (what, cause) =>
+      onProblem(
+        new EdgeError('STATE_NOT_WRITTEN', `${path} cannot be ${what}: ${errno(cause) ?? String(cause)}`, {
+          hint: 'Check the state directory: where outputs.homeAssistant is switched off later, the device stays in Home Assistant.',
+          exitCode: EXIT.ioError,
+          cause,
+        }),
+      ),
+    );
   }
 
   /** What is announced from now on. Resolves with the topics to take back; `forget` each when that is done. */
@@ -42,44 +45,14 @@ export class Announced {
     await this.#save();
   }
 
-  async #read(file: string): Promise<string[]> {
-    try {
-      const text = await readFile(file, 'utf8');
-      const topics: unknown = text.length > LONGEST ? undefined : JSON.parse(text);
-      // Damaged, or of another program: nothing that could be published to by mistake.
-      return Array.isArray(topics) ? topics.filter(isDiscoveryTopic).slice(0, MOST) : [];
-    } catch (error) {
-      if (errno(error) !== 'ENOENT' && !(error instanceof SyntaxError)) this.#failed('read', error);
-      return [];
-    }
+  async #read(file: StateFile): Promise<string[]> {
+    const topics = await file.read();
+    // Damaged, or of another program: nothing that could be published to by mistake.
+    return Array.isArray(topics) ? topics.filter(isDiscoveryTopic).slice(0, MOST) : [];
   }
 
-  #save(): Promise<void> {
-    const file = this.#file;
-    if (file === undefined) return Promise.resolve();
-    this.#work = this.#work.then(async () => {
-      try {
-        if (this.#topics.length === 0) return await rm(file, { force: true });
-        await makeFolders(dirname(file));
-        const draft = `${file}.new`;
-        await writeFile(draft, `${JSON.stringify(this.#topics)}\n`);
-        await rename(draft, file);
-      } catch (error) {
-        this.#failed('written', error);
-      }
-    });
-    return this.#work;
-  }
-
-  #failed(what: string, cause: unknown): void {
-    const why = errno(cause) ?? String(cause);
-    this.onProblem(
-      new EdgeError('STATE_NOT_WRITTEN', `${this.#file} cannot be ${what}: ${why}`, {
-        hint: 'Check the state directory: where outputs.homeAssistant is switched off later, the device stays in Home Assistant.',
-        exitCode: EXIT.ioError,
-        cause,
-      }),
-    );
+  async #save(): Promise<void> {
+    await this.#file?.save(() => (this.#topics.length === 0 ? undefined : this.#topics));
   }
 }
 

@@ -28,6 +28,7 @@ import { LoopDelay } from './loop-delay.js';
 import type { Judgement } from './progress.js';
 import { planReload } from './reload.js';
 import { runtimeOptions } from './runtime-options.js';
+import { Served } from './served.js';
 import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
 import { SystemdNotifier } from './systemd.js';
 import { Watchdog } from './watchdog.js';
@@ -42,6 +43,8 @@ const FLUSH_MS = 700;
 /** A camera that is waited for in vain is mentioned again after so long. */
 const SAME_WAIT_EVERY_MS = 600_000;
 const OUTBOX_STOP_MS = 200;
+/** Longest that is waited for what an earlier run remembered of the cameras. */
+const SERVED_MS = 2000;
 const STATUS_EVERY_MS = 5000;
 const STATS_EVERY_MS = 10_000;
 const DROPS_LOOK_EVERY_MS = 1000;
@@ -210,9 +213,18 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       setInterval(() => this.reportDrops(), DROPS_LOOK_EVERY_MS),
     );
     await beforeCameras?.(url);
+    const served = new Served(this.stateDirectory, (error) => warn(log, error));
+    // A disk that hangs keeps no camera from its start.
+    await Promise.race([served.read(), aborted(signal), delay(SERVED_MS, undefined, { ref: false })]);
     if (signal.aborted) return;
     for (const camera of this.cameras) {
-      this.follow(camera, this.reporters.get(camera.job.camera)!);
+      const settings = config.cameras.find((c) => c.id === camera.job.camera)!;
+      if (served.has(settings)) camera.servedBefore();
+      camera.on('state', () => {
+        // Of the others a file or an address says all there is to say.
+        if (settings.source.kind === 'v4l2' && camera.status().state === 'running') void served.add(settings);
+      });
+      this.follow(camera, this.reporters.get(settings.id)!);
       camera.start();
     }
     this.readyWhenProven();

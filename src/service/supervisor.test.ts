@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { afterEach, expect, test } from 'vitest';
+import { waiting } from '../../test/integration/until.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
 import type { CameraJob } from '../pipeline/messages.js';
 import { CameraSupervisor, type SupervisorOptions } from './supervisor.js';
 
+const until = waiting(10_000);
 const job: CameraJob = {
   camera: 'cam0',
   source: { kind: 'synthetic', rate: 'fast' },
@@ -13,7 +15,7 @@ const file = (name: string) => new URL(`../../test/fakes/worker-${name}.mjs`, im
 
 const started: { supervisor: CameraSupervisor; flag: Int32Array }[] = [];
 /** `more`: what else a fake worker is told. */
-function start(name: string, options: SupervisorOptions = {}, more: object = {}): CameraSupervisor {
+function start(name: string, options: SupervisorOptions = {}, more: object = {}, known = false): CameraSupervisor {
   const flag = new Int32Array(new SharedArrayBuffer(4));
   const data: CameraJob & { release: unknown } = { ...job, ...more, release: flag.buffer };
   const supervisor = new CameraSupervisor(data, {
@@ -23,6 +25,7 @@ function start(name: string, options: SupervisorOptions = {}, more: object = {})
     ...options,
   });
   started.push({ supervisor, flag });
+  if (known) supervisor.servedBefore();
   supervisor.start();
   return supervisor;
 }
@@ -46,6 +49,19 @@ test('running when ready; stopped when asked; its last counters are kept', async
   expect(s.status()).toMatchObject({ id: 'cam0', state: 'running', provider: 'cpu', source: 'nothing' });
   expect(await s.stop(5000)).toBe('stopped');
   expect(s.status()).toMatchObject({ state: 'ended', frames: { captured: 3, processed: 2, dropped: { stale: 1 } } });
+});
+
+test('a camera that does not fit at the first start failed for good; one that served before is waited for', async () => {
+  const first = start('misfit');
+  await once(first, 'done');
+  expect(first.status()).toMatchObject({ state: 'failed', error: { code: 'PROFILE_UNFIT' } });
+  const known = start('misfit', {}, {}, true);
+  await once(known, 'restart');
+  await once(known, 'restart');
+  await until('it runs', () => known.status().state === 'running');
+  const broken = start('refused', {}, {}, true);
+  await once(broken, 'done');
+  expect(broken.status()).toMatchObject({ state: 'failed', error: { code: 'MODEL_SHA_MISMATCH' } });
 });
 
 test('while a camera is away its frames are late; opened again, they are not', async () => {

@@ -21,6 +21,14 @@ const STARTED_MS = 1_000;
 /** Errors that trying again does not mend: the same file will be as wrong as before. */
 const PERMANENT: readonly number[] = [EXIT.config, EXIT.dataError, EXIT.noInput, EXIT.usage];
 
+/** What a device says at a moment when another one has its name, or its pipeline is not set up yet. */
+const MISFITS: readonly string[] = [
+  'CAMERA_NOT_CAPTURE',
+  'CAMERA_FORMAT_REFUSED',
+  'CAMERA_FORMAT_UNSUPPORTED',
+  'PROFILE_UNFIT',
+];
+
 export interface SupervisorOptions {
   /** Waiting time before a restart, ms; doubles with every failure in a row. */
   minBackoffMs?: number;
@@ -68,6 +76,7 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
   private attempts = 0;
   private stopping = false;
   private everReady = false;
+  private misfitPasses = false;
   private state: CameraStatus['state'] = 'starting';
   private identity: Running | undefined;
   /** Of workers that are gone, summed, and of the one that runs. */
@@ -109,6 +118,11 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     private readonly options: SupervisorOptions = {},
   ) {
     super();
+  }
+
+  /** It served in an earlier run, configured as now: that its device does not fit may pass. To be called before `start`. */
+  servedBefore(): void {
+    this.misfitPasses = true;
   }
 
   /** What its workers are started with. */
@@ -391,7 +405,8 @@ export class CameraSupervisor extends EventEmitter<SupervisorEvents> {
     if (performance.now() - this.readyAt > STABLE_MS) this.attempts = 0;
     this.readyAt = Number.POSITIVE_INFINITY;
     // A recording that was readable once may come back (a mount, a share): only a first failure is for good.
-    if (!this.everReady && PERMANENT.includes(error.exitCode)) {
+    const passes = this.everReady || (this.misfitPasses && MISFITS.includes(error.code));
+    if (!passes && PERMANENT.includes(error.exitCode)) {
       this.finish('failed');
       return;
     }
