@@ -762,6 +762,27 @@ describe('stationary clutter', () => {
     expect(lamp!.y).toBeCloseTo(95, 0);
   });
 
+  test('a track goes along with motion that is known only afterwards, unless it was seen meanwhile', () => {
+    const follow = (seen: boolean) => {
+      const { next, tracker } = make();
+      for (let k = 0; k < 10; k++) next([detection(300, 100)], 0, shift(0, 0));
+      const blind = shift(0, 0, { sigma: 0, reliable: false });
+      next([], 0, blind);
+      next(seen ? [detection(300.4, 99.8)] : [], 0, blind);
+      const update = next(
+        [detection(seen ? 300.6 : 324, seen ? 99.6 : 88)],
+        0,
+        shift(0, 0, { missed: { dx: 24, dy: -12 } }),
+      );
+      return { update, tracks: tracker.tracks() };
+    };
+    for (const seen of [false, true]) {
+      const { update, tracks } = follow(seen);
+      expect(update.updated).toMatchObject([{ state: 'confirmed', misses: 0 }]);
+      expect(tracks).toHaveLength(1);
+    }
+  });
+
   test('can be switched off', () => {
     const { next, tracker } = make({ clutter: null });
     let u = next([]);

@@ -243,6 +243,8 @@ export class Tracker {
   private originX = 0;
   private originY = 0;
   private usesShift = false;
+  /** The last frame before those in which the motion of the scene could not be measured, until it is known. */
+  private gapAfter: TrackMoment | null = null;
   private readonly counts: Omit<
     TrackerCounters,
     'tentative' | 'following' | 'stationary' | 'sensorCells' | 'sceneCells'
@@ -293,6 +295,7 @@ export class Tracker {
     this.interval = dt;
     this.last = moment;
 
+    this.catchUp(input.shift, last ?? moment, moment);
     this.predict(dt, input.shift);
     if (input.held) return this.hold(dt, moment, update, interval);
     this.endExpired(moment, update, interval);
@@ -399,6 +402,24 @@ export class Tracker {
       sensorCells: this.sensorMap?.markedCount() ?? 0,
       sceneCells: this.usesShift ? (this.sceneMap?.markedCount() ?? 0) : 0,
     };
+  }
+
+  /** Moves tracks that were last seen before the scene's motion was lost by what is known of it only now. */
+  private catchUp(shift: SceneShift | undefined, before: TrackMoment, moment: TrackMoment): void {
+    if (shift === undefined) return;
+    if (!shift.reliable) this.gapAfter ??= before;
+    const { gapAfter } = this;
+    if (gapAfter === null) return;
+    const { missed } = shift;
+    if (missed !== undefined) {
+      for (const track of this.live) {
+        if (track.sensorFixed || track.lastSeen.monotonicNs > gapAfter.monotonicNs) continue;
+        track.filter.translate(missed.dx, missed.dy, shift.sigma ** 2);
+      }
+    }
+    // Later than that no track is left that this could be for.
+    const over = shift.reliable && seconds(moment, gapAfter) > this.options.maxCoastSeconds;
+    if (missed !== undefined || shift.lost || over) this.gapAfter = null;
   }
 
   private predict(dt: number, shift: SceneShift | undefined): void {
