@@ -1,5 +1,4 @@
-import { join } from 'node:path';
-import { EdgeError, EXIT, errno } from '../types/errors.js';
+import type { EdgeError } from '../types/errors.js';
 import { StateFile } from './state-file.js';
 
 const FILE = 'announced.json';
@@ -15,17 +14,10 @@ export class Announced {
   #topics: string[] = [];
 
   constructor(directory: string | undefined, onProblem: (error: EdgeError) => void) {
-    if (directory === undefined) return;
-    const path = join(directory, FILE);
-    this.#file = new StateFile(path, (what, cause) =>
-      onProblem(
-        new EdgeError('STATE_NOT_WRITTEN', `${path} cannot be ${what}: ${errno(cause) ?? String(cause)}`, {
-          hint: 'Check the state directory: where outputs.homeAssistant is switched off later, the device stays in Home Assistant.',
-          exitCode: EXIT.ioError,
-          cause,
-        }),
-      ),
-    );
+    this.#file = StateFile.in(directory, FILE, {
+      hint: 'where outputs.homeAssistant is switched off later, the device stays in Home Assistant.',
+      onProblem,
+    });
   }
 
   /** What is announced from now on. Resolves with the topics to take back; `forget` each when that is done. */

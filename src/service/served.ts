@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import type { CameraConfig } from '../config/schema.js';
-import { EdgeError, EXIT, errno } from '../types/errors.js';
+import type { EdgeError } from '../types/errors.js';
 import { StateFile } from './state-file.js';
 
 const FILE = 'served.json';
@@ -18,17 +17,10 @@ export class Served {
   #marks: string[] = [];
 
   constructor(directory: string | undefined, onProblem: (error: EdgeError) => void) {
-    if (directory === undefined) return;
-    const path = join(directory, FILE);
-    this.#file = new StateFile(path, (what, cause) =>
-      onProblem(
-        new EdgeError('STATE_NOT_WRITTEN', `${path} cannot be ${what}: ${errno(cause) ?? String(cause)}`, {
-          hint: 'Check the state directory: a camera that does not fit at the next start ends the program instead of being waited for.',
-          exitCode: EXIT.ioError,
-          cause,
-        }),
-      ),
-    );
+    this.#file = StateFile.in(directory, FILE, {
+      hint: 'a camera that does not fit at the next start ends the program instead of being waited for.',
+      onProblem,
+    });
   }
 
   async read(): Promise<void> {
