@@ -88,18 +88,20 @@ test.each<[string, Figures, boolean]>([
   expect(said.ok, said.figure).toBe(ok);
 });
 
-test.each<[string, number, 'disk' | 'degraded', boolean]>([
-  ['an end', 0, 'disk', true],
-  ['none though the disk worked', 1, 'disk', false],
-  ['none since the disk failed', 1, 'degraded', true],
-])('an event that was open when the daemon was killed has %s', (_, endless, mode, ok) => {
+test.each<[string, object, 'disk' | 'degraded', boolean]>([
+  ['an end', { new: 1, end: 1 }, 'disk', true],
+  ['none though the disk worked', { new: 1 }, 'disk', false],
+  ['none since the disk failed', { new: 1 }, 'degraded', true],
+  ['two though the disk worked', { new: 1, end: 2 }, 'disk', false],
+  ['two since the disk failed', { new: 1, end: 2 }, 'degraded', true],
+])('an event that was open when the daemon was killed has %s', (_, event, mode, ok) => {
   const { checks } = judge({
     minutes: 1,
     options: {},
     samples: [0, 1000, 2000].map((at) => ({ at, life: 1, rssKiB: 100_000, handles: 20, threads: 10, faulting: false })),
     stats: [{ at: 500, life: 0, message: { cameras: [], outbox: { ...idle, store: { mode } } } }],
     latencies: [{ at: 0, ms: 20 }],
-    events: [{ new: 1, end: 1 }, ...Array.from({ length: endless }, () => ({ new: 1 }))],
+    events: [{ new: 1, end: 1 }, event],
     lives: [
       { number: 0, ended: { code: null, signal: 'SIGKILL' } },
       { number: 1, ended: { code: 0, signal: null } },
