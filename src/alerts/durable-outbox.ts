@@ -445,9 +445,14 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
 
   async #commit(): Promise<void> {
     const store = this.#store as EventStore;
-    if (this.#committing !== undefined || !store.isOpen || this.#state === 'stopped') return;
+    if (this.#committing !== undefined || this.#state === 'stopped') return;
     if (this.#retryTimer !== undefined) return;
     if (this.#toPut.size === 0 && this.#ends.due === 0 && !(this.#removesDue && this.#toRemove.size > 0)) return;
+    if (!store.isOpen) {
+      // Its process ended while it had nothing to do, and nobody has told.
+      if (this.#loaded && this.#state === 'running') this.#reopen();
+      return;
+    }
     const removes: string[] = [];
     for (const key of this.#toRemove) {
       if (removes.length >= this.#batch) break;
@@ -562,10 +567,14 @@ export class DurableOutbox extends EventEmitter<DurableOutboxEvents> {
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = undefined;
       if (this.#store?.isOpen === true) this.#schedule();
-      // `STATE_IN_USE` too: the other process may have ended by the next time.
-      else this.#open().catch((error: Error) => this.#openFailed(new StoreError('disk_error', error.message)));
+      else this.#reopen();
     }, this.#retryWait).unref();
     this.#retryWait = Math.min(this.#retryWait * 2, this.#options.retryMs * 12);
+  }
+
+  #reopen(): void {
+    // `STATE_IN_USE` too: the other process may have ended by the next time.
+    this.#open().catch((error: Error) => this.#openFailed(new StoreError('disk_error', error.message)));
   }
 
   async #open(): Promise<void> {

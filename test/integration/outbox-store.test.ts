@@ -681,6 +681,33 @@ describe('the store of events', () => {
     expect(new Set(all(next)).size).toBe(100);
   });
 
+  it('starts its process again when that was killed with nothing to do', async () => {
+    const directory = await mkdtemp(join(dir, 'idle-'));
+    const { box, problems } = outbox(directory);
+    await box.start();
+    box.offer(record('before'));
+    await box.flush(20_000);
+    const pid = storePid(directory);
+    process.kill(pid, 'SIGKILL');
+    await until('its end', () => {
+      try {
+        return storePid(directory) !== pid;
+      } catch {
+        return true;
+      }
+    });
+    // Its end is known here too.
+    await delay(200);
+    box.offer(record('after'));
+    expect(await box.flush(20_000)).toBe(true);
+    expect(balanced(box).store).toMatchObject({ mode: 'disk', starts: 2, memoryOnly: 0 });
+    expect(problems).toEqual([]);
+    await box.stop();
+    const { box: next } = outbox(directory);
+    await next.start();
+    expect(new Set(all(next))).toEqual(new Set(['before new', 'after new']));
+  });
+
   it('does not wait for a disk that hangs, and takes it back when it answers', async () => {
     const directory = await mkdtemp(join(dir, 'hang-'));
     const { box, problems } = outbox(directory, { maxDiskWaitMs: 100 });
