@@ -46,8 +46,8 @@ def run_arguments(args: argparse.Namespace, name: str, seed: int) -> argparse.Na
 
 def budget(args: argparse.Namespace) -> dict:
     """What a run had, and must have again to stand in a table of today's arguments: the budget, and every switch of its own."""
-    had = "hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr", "focus", "distorted", "bf16", "whole", "video_frames"
-    own = "optimiser", "channels", "depth", "no_dynamic", "no_fusion", "no_gate", "loss", "rounded_labels"
+    had = "hours", "steps", "batch", "size", "large_share", "lr", "decay", "ema", "muon_lr", "focus", "distorted", "bf16", "whole", "video_frames", "shares"
+    own = "optimiser", "channels", "depth", "no_dynamic", "no_fusion", "no_gate", "loss", "location_squared", "rounded_labels"
     return {**{k: getattr(args, k) for k in (*had, *own)}, "init": str(args.init) if args.init else None}
 
 
@@ -65,7 +65,7 @@ def ablate(args: argparse.Namespace, pools=None) -> list[dict]:
                     raise SystemExit(f"ablate: {done} has another budget ({row['budget']}): give that one or another --out")
             else:
                 # The same images for every run of a seed, loaded once.
-                shared = shared or load_pools(args.data, seed, video_frames=args.video_frames)
+                shared = shared or load_pools(args.data, seed, video_frames=args.video_frames, shares=args.shares)
                 print(f"--- {name}, seed {seed}: {RUNS[name][0]}", flush=True)
                 train_module.train(run, pools=shared)
                 row = summarise(run, name, seed)

@@ -166,7 +166,10 @@ def load_pools(
     """(training pools, held-out pools): a tenth of each training list and a fifth of the rest is held out.
 
     Of a video ``video_frames`` are for training, evenly spread over it. ``shares``: as ``SHARES``.
+    Raises ValueError where those are no shares.
     """
+    if min(shares) < 0 or sum(shares) <= 0:
+        raise ValueError(f"shares {list(shares)}: five numbers from 0 up, not all 0")
     train, held = [], []
     for name, weight in zip(SETS, shares):
         samples = load_images(root / name, read_list(root / name / "train.txt"))

@@ -205,7 +205,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--hours", type=float, default=0.0, help="length of the schedule in hours of training")
     p.add_argument("--steps", type=int, default=0, help="length of the schedule in steps (instead of --hours)")
     p.add_argument("--video-frames", type=int, default=12, help="frames of each video, evenly spread")
-    p.add_argument("--shares", type=float, nargs=5, default=SHARES, metavar=("NUDT-SIRST", "SIRST", "IRSTD-1K", "TARGET-FREE", "DRONE-IR"), help="how often each set is drawn, to each other")
+    p.add_argument("--shares", type=float, nargs=5, default=list(SHARES), metavar=("NUDT-SIRST", "SIRST", "IRSTD-1K", "TARGET-FREE", "DRONE-IR"), help="how often each set is drawn, to each other")
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--size", type=int, default=128, help="crop size, px; the last --large-share of the schedule uses twice this")
     p.add_argument("--large-share", type=float, default=0.15)
@@ -444,8 +444,6 @@ def main(args: argparse.Namespace) -> None:
         return
     if args.data is None or (args.hours <= 0) == (args.steps <= 0):
         raise SystemExit("train: give --data and one of --hours and --steps")
-    if min(args.shares) < 0 or sum(args.shares) <= 0:
-        raise SystemExit("train: --shares are five numbers from 0 up, not all 0")
     if args.whole and not args.init:
         raise SystemExit("train: --whole finishes trained weights: give them with --init")
     if args.init and not args.init.is_file():

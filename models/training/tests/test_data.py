@@ -168,3 +168,6 @@ class Scoring(unittest.TestCase):
                 pools, _ = load_pools(root, 7, video_frames=48, shares=(1, 2, 3, 4, 5))
             self.assertEqual([c.args[1:] for c in videos.call_args_list], [(48, False), (4, True)])
             self.assertEqual([p.weight for p in pools], [1, 2, 3, 4, 5])
+            for shares in ((0,) * 5, (1, 1, 1, 1, -1)):
+                with self.assertRaisesRegex(ValueError, "from 0 up"):
+                    load_pools(root, 7, shares=shares)

@@ -306,3 +306,6 @@ class Ablate(unittest.TestCase):
                 ab.ablate(self.arguments(out, "--runs", "full", "--steps", "9"), pools)
             with self.assertRaisesRegex(SystemExit, "another budget"):
                 ab.ablate(self.arguments(out, "--runs", "full", "--channels", "32", "64", "64"), pools)
+            for more in (("--shares", "1", "1", "1", "1", "1"), ("--location-squared", "1")):
+                with self.assertRaisesRegex(SystemExit, "another budget"):
+                    ab.ablate(self.arguments(out, "--runs", "full", *more), pools)
