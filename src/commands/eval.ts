@@ -131,7 +131,7 @@ async function run(options: EvalOptions, command: Command): Promise<void> {
   const [low, high] = result.f1Interval;
   await print(
     [
-      `${result.images} images, ${result.targets} targets; hit within ${result.radius} px; threshold ${result.threshold}`,
+      `${result.images} images, ${result.targets} targets; hit within ${result.radius} px; ${inForce(result)}`,
       `TP ${result.tp}, FP ${result.fp}, FN ${result.fn}`,
       `precision ${percent(result.precision)}, recall ${percent(result.recall)}`,
       `F1 ${percent(result.f1)} (95 % interval ${percent(low)} to ${percent(high)}); hits below 3 px: ${percent(result.strict.f1)}`,
@@ -194,7 +194,7 @@ async function sequences(options: EvalOptions, json: boolean): Promise<void> {
   const r = report;
   await print(
     [
-      `${r.sequences} sequences, ${r.frames} frames (${r.seconds.toFixed(0)} s${r.unlabelledFrames === 0 ? '' : `; ${r.unlabelledFrames} without labels left out`}), ${r.targets} targets; on a target within ${r.radius} px; threshold ${r.threshold}`,
+      `${r.sequences} sequences, ${r.frames} frames (${r.seconds.toFixed(0)} s${r.unlabelledFrames === 0 ? '' : `; ${r.unlabelledFrames} without labels left out`}), ${r.targets} targets; on a target within ${r.radius} px; ${inForce(r)}`,
       `track Pd ${number(r.trackPd, 4)} (single frames ${number(r.detectionPd, 4)}), targets ever found ${r.targetsFound}`,
       `first alert after ${r.timeToAlert?.framesMedian ?? '-'} frames (median), ${r.timeToAlert?.framesP95 ?? '-'} (95 %); within ten ${number(r.foundWithinTen, 3)}`,
       `false tracks ${r.falseTracks} (${number(r.falseTracksPerHour, 1)} an hour), stationary ${r.stationaryTracks}; id switches ${r.idSwitches}`,
@@ -254,6 +254,11 @@ async function subpixel(options: EvalOptions, data: string, json: boolean): Prom
   );
 }
 
+function inForce({ threshold, relativeThreshold }: Required<Thresholds>): string {
+  const strongest = relativeThreshold === 0 ? '' : `, and ${relativeThreshold} of the strongest score of a picture`;
+  return `threshold ${threshold}${strongest}`;
+}
+
 async function compare(options: EvalOptions, data: string, json: boolean): Promise<void> {
   const images = await readDataset(data, options.list);
   const progress = new ProgressLine(true);
@@ -273,7 +278,7 @@ async function compare(options: EvalOptions, data: string, json: boolean): Promi
     `${name}  TP ${s.tp}, FP ${s.fp}, FN ${s.fn}; F1 ${(100 * s.f1).toFixed(2)} %, rms ${number(s.rmsPositionError, 3)} px`;
   await print(
     [
-      `${report.images} images, ${report.targets} targets; hit within ${report.radius} px; threshold ${report.threshold}`,
+      `${report.images} images, ${report.targets} targets; hit within ${report.radius} px; ${inForce(report)}`,
       row('fp32', fp32),
       `${row('fp16', fp16)}; on ${report.provider}`,
       `F1 differs by ${(100 * report.f1Difference).toFixed(3)} points; heat by ${heat.mean.toExponential(1)} (mean), ${heat.max.toFixed(4)} (most); ${heat.invalidCells} cells NaN or infinite`,

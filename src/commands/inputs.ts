@@ -77,7 +77,7 @@ export function addThresholds(command: Command): Command {
     .option('--threshold <score>', "least score of a detection; default: the model's own", numberOption(0, 1))
     .option(
       '--relative-threshold <share>',
-      "least share of the picture's strongest score; default: 0, any",
+      "least share of the picture's strongest score (0: any); default: the model's own",
       numberOption(0, 1),
     );
 }

@@ -30,7 +30,7 @@ describe('the schema', () => {
           sensor: { watch: 'auto', deadPixels: 'replace' },
         },
       ],
-      detector: { precision: 'auto', relativeThreshold: 0, blocked: true, threads: 2, backend: 'auto' },
+      detector: { precision: 'auto', blocked: true, threads: 2, backend: 'auto' },
       runtime: {
         engineBuilder: 'auto',
         trtexec: '/usr/src/tensorrt/bin/trtexec',

@@ -304,10 +304,10 @@ const detector = z
           'that begin faint tracks rise with it: at 1 nothing is reported.',
       ),
     relativeThreshold: threshold
-      .default(0)
+      .exactOptional()
       .describe(
-        "Least share of a frame's strongest score that a detection of this frame needs to be reported (0 to 1; 0: any score will do). Tracks " +
-          'and events do not depend on it.',
+        "Least share of a frame's strongest score that a detection of this frame needs to be reported (0 to 1; 0: any score will do). Default: " +
+          'the one of the model. Tracks and events do not depend on it.',
       ),
     threads: z.int().min(1).max(16).default(2).describe('Processor threads of one network run (1 to 16).'),
     blocked: z

@@ -49,7 +49,13 @@ const manifestSchema = z.looseObject({
     }),
   }),
   output: z.object({ stride: z.literal(2) }),
-  decode: z.object({ threshold: unit, biasX: z.number().optional(), biasY: z.number().optional() }),
+  decode: z.object({
+    threshold: unit,
+    /** Least share of a frame's strongest score (`reportable`); absent: 0, any. */
+    relativeThreshold: unit.optional(),
+    biasX: z.number().optional(),
+    biasY: z.number().optional(),
+  }),
   parameters: z.number().int().positive(),
   gigaFlops256: z.number().positive(),
   files: z.array(fileSchema).min(1),

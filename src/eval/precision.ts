@@ -20,6 +20,8 @@ export interface PrecisionReport {
   targets: number;
   radius: number;
   threshold: number;
+  /** Least share of the strongest score of a picture. */
+  relativeThreshold: number;
   /** What ran the FP16 build. */
   provider: string;
   fp32: Score;
@@ -97,6 +99,7 @@ export async function comparePrecisions(
     targets: fp32.targets,
     radius: options.radius,
     threshold: builds.threshold,
+    relativeThreshold: builds.relativeThreshold,
     provider: builds.provider,
     fp32,
     fp16,
@@ -128,6 +131,7 @@ class Builds {
   private readonly loaded = new Map<Precision, { detector: Detector; decoder: StillDecoder }>();
   /** In force, after the first picture. */
   threshold = Number.NaN;
+  relativeThreshold = Number.NaN;
   /** Of the FP16 build. */
   provider = '';
 
@@ -151,6 +155,7 @@ class Builds {
       if (precision === 'fp16') this.provider = `${detector.provider} (${detector.library})`;
       const decoder = new StillDecoder(detector.manifest, this.thresholds);
       this.threshold = decoder.threshold;
+      this.relativeThreshold = decoder.relativeThreshold;
       build = { detector, decoder };
       this.loaded.set(precision, build);
     }

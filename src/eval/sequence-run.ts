@@ -41,6 +41,8 @@ export interface SequenceOptions extends Thresholds {
 export interface SequenceReport extends SequenceScore {
   radius: number;
   threshold: number;
+  /** Least share of the strongest score of a frame that single frames' detections need; tracks do not depend on it. */
+  relativeThreshold: number;
   model: ModelIdentity;
   provider: string;
   perSequence: (SequenceScore & { name: string })[];
@@ -66,8 +68,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
           size = `${info.width}x${info.height}`;
         }
         const threshold = options.threshold ?? detector.manifest.decode.threshold;
-        const relative = options.relativeThreshold ?? 0;
-        const finder = new TargetFinder(options.tracker, detector, info, threshold, relative);
+        const finder = new TargetFinder(options.tracker, detector, info, threshold, options.relativeThreshold);
         const fps = info.fps ?? DEFAULT_FPS;
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {
           // The recording's time, not that of this run: speeds are in px a second.
@@ -90,6 +91,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
       ...scoreSequences(counts.map((c) => c.counts)),
       radius: options.radius,
       threshold: options.threshold ?? detector.manifest.decode.threshold,
+      relativeThreshold: options.relativeThreshold ?? detector.manifest.decode.relativeThreshold ?? 0,
       model: detector.identity,
       provider: detector.provider,
       perSequence: counts.map(({ name, counts: c }) => ({ name, ...scoreSequences([c]) })),

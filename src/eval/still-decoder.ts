@@ -7,7 +7,7 @@ import type { Detection } from '../types/detection.js';
 export interface Thresholds {
   /** Least score of a detection; absent: the model's own. */
   threshold?: number;
-  /** Least share of the image's strongest score; absent: 0, any. */
+  /** Least share of the image's strongest score; absent: the model's own. */
   relativeThreshold?: number;
 }
 
@@ -17,9 +17,9 @@ export class StillDecoder {
   readonly relativeThreshold: number;
   private readonly decoder: Decoder;
 
-  constructor({ decode }: Pick<Manifest, 'decode'>, { threshold, relativeThreshold = 0 }: Thresholds) {
+  constructor({ decode }: Pick<Manifest, 'decode'>, { threshold, relativeThreshold }: Thresholds) {
     this.threshold = threshold ?? decode.threshold;
-    this.relativeThreshold = relativeThreshold;
+    this.relativeThreshold = relativeThreshold ?? decode.relativeThreshold ?? 0;
     this.decoder = new Decoder({ threshold: this.threshold, biasX: decode.biasX ?? 0, biasY: decode.biasY ?? 0 });
   }
 

@@ -17,7 +17,7 @@ export interface CameraJob {
   detector: DetectorOptions;
   /** Score from which a peak is a detection; absent: the model's own. */
   threshold?: number;
-  /** Share of the frame's strongest score that a detection needs, 0..1; absent: 0, any. Tracks do not depend on it. */
+  /** Share of the frame's strongest score that a detection needs, 0..1; absent: the model's own. Tracks do not depend on it. */
   relativeThreshold?: number;
   /** How detections become tracks; absent: the tracker's defaults. */
   tracker?: TrackerJob;

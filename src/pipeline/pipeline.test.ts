@@ -146,9 +146,11 @@ describe('pipeline', () => {
       heat[7] = 0.6;
     };
     const live = new AbortController().signal;
-    const run = (relativeThreshold: number) =>
-      play(new ScriptedSource(12), fakeDetector(second), live, { relativeThreshold });
-    const [all, plain] = [await run(0), await run(0.7)];
+    const run = (own: Pick<CameraJob, 'relativeThreshold'>) =>
+      play(new ScriptedSource(12), fakeDetector(second), live, own);
+    const [all, plain] = [await run({ relativeThreshold: 0 }), await run({ relativeThreshold: 0.7 })];
+    // The model has one of its own, which holds where none is configured.
+    expect((await run({})).frames.map((f) => f.detections.length)).toEqual(Array(12).fill(1));
     expect(all.frames.map((f) => f.detections.length)).toEqual(Array(12).fill(2));
     expect(plain.frames.map((f) => f.detections.length)).toEqual(Array(12).fill(1));
     expect(plain.frames.flatMap((f) => f.tracks.started)).toHaveLength(2);

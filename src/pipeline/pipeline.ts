@@ -161,13 +161,7 @@ export class Pipeline {
       this.modelThreshold = detector.manifest.decode.threshold;
       this.threshold ??= this.modelThreshold;
       const threshold = this.threshold;
-      const finder = new TargetFinder(
-        this.job.tracker ?? {},
-        detector,
-        info,
-        threshold,
-        this.job.relativeThreshold ?? 0,
-      );
+      const finder = new TargetFinder(this.job.tracker ?? {}, detector, info, threshold, this.job.relativeThreshold);
       this.monitor = SensorMonitor.for(info, this.job.sensor);
       const { identity: model, provider, library } = detector;
       this.emit({ type: 'ready', model, provider, library, threshold, source: info });

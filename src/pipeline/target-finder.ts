@@ -30,15 +30,18 @@ export class TargetFinder {
   private readonly ego: EgoMotion | undefined;
   private readonly search: FaintSearch | undefined;
   private readonly tracker: Tracker;
+  private readonly relative: number;
   private trackerThreshold: number;
 
+  /** @param relative least share of a frame's strongest score that `detections` need; absent: the model's own */
   constructor(
     private readonly job: TrackerJob,
     private readonly detector: Pick<Detector, 'run' | 'manifest'>,
     private readonly size: Pick<SourceInfo, 'width' | 'height'>,
     threshold: number,
-    private readonly relative: number,
+    relative?: number,
   ) {
+    this.relative = relative ?? detector.manifest.decode.relativeThreshold ?? 0;
     this.lowerTo(threshold);
     this.ego = job.egoMotion ? new EgoMotion() : undefined;
     this.search =

@@ -661,7 +661,7 @@ function cameraJob(config: EdgeConfig, camera: CameraConfig): CameraJob {
       ...(config.security.modelPublicKey !== undefined && { publicKey: config.security.modelPublicKey }),
     },
     ...(threshold === undefined ? {} : { threshold }),
-    relativeThreshold,
+    ...(relativeThreshold === undefined ? {} : { relativeThreshold }),
     tracker: config.tracker,
     sensor: {
       watch: camera.sensor.watch,

@@ -24,7 +24,9 @@ from .onnx_graph import VARIANTS, Exporter
 SIZES: tuple[tuple[int, int] | None, ...] = ((120, 160), (256, 256), (256, 320), (288, 384), (512, 640), None)
 """(height, width) of the static graphs; ``None``: free height and width, for the CPU."""
 
-SETS = ("NUDT-SIRST", "SIRST", "IRSTD-1K")
+RELATIVE_THRESHOLD = 0.7
+"""Least share of an image's highest peak that a detection needs, after P2P-HDNet's adaptive suppression (TGRS 2025): chosen on the training
+lists (``decoders --lists``), see the model card."""
 
 TRAINING_DATA = [
     {"name": "NUDT-SIRST", "used": "training list, single points", "licence": "published with DNANet; none stated"},
@@ -150,7 +152,10 @@ def export(checkpoint: Path, out: Path, name: str, threshold: float | None = Non
             },
         },
         "output": {"stride": STRIDE},
-        "decode": {"threshold": threshold if threshold is not None else validation.get("threshold", 0.5)},
+        "decode": {
+            "threshold": threshold if threshold is not None else validation.get("threshold", 0.5),
+            "relativeThreshold": RELATIVE_THRESHOLD,
+        },
         "parameters": count_parameters(model),
         "gigaFlops256": round(giga_flops(model), 4),
         "training": {"data": TRAINING_DATA, "steps": state.get("step", 0) + earlier["step"],

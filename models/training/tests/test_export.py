@@ -122,7 +122,7 @@ class Graph(unittest.TestCase):
             made = export(CHECKPOINT, Path(folder), shipped["name"])
             for kind in ("files", "blocked"):
                 self.assertEqual([f["file"] for f in made[kind]], [f["file"] for f in shipped[kind]])
-            self.assertEqual(made["decode"]["threshold"], shipped["decode"]["threshold"])
+            self.assertEqual(made["decode"], shipped["decode"])
             self.assertEqual(made["input"], shipped["input"])
 
 
