@@ -120,6 +120,28 @@ describe('Outputs', () => {
     expect(sinks.every((s) => s.stopped)).toBe(true);
   });
 
+  it('numbers MAVLink components by the configuration, cameras that are off too', () => {
+    const { outputs, sinks } = setUp(
+      { mavlink: { enabled: true } },
+      { cameras: ['north'], configured: ['south', 'north'] },
+    );
+    outputs.event(EVENT);
+    expect(sinks[0]?.sent[0]?.[6]).toBe(101);
+  });
+
+  it('tells SAPIENT the end of a target whose last place has no bearing', () => {
+    const { outputs } = setUp({ sapient: { enabled: true } });
+    const { bearing: _, ...nowhere } = EVENT;
+    const reports = [
+      EVENT,
+      { ...nowhere, seq: 1, type: 'end' as const, endReason: 'left' as const },
+      // That event is over.
+      { ...nowhere, seq: 2, type: 'end' as const, endReason: 'left' as const },
+    ].flatMap((event) => outputs.event(event).map(({ payload }) => JSON.parse(String(payload)).detectionReport));
+    expect(reports).toHaveLength(2);
+    expect(reports[1]).toMatchObject({ state: 'object lost', rangeBearing: reports[0].rangeBearing });
+  });
+
   it('keeps a fault of one form from the others and from the caller', () => {
     const { outputs } = setUp({ cot: { enabled: true }, cbor: { enabled: true } });
     expect(outputs.event({ ...EVENT, id: 'no ulid' })).toEqual([]);

@@ -5,8 +5,11 @@ import { ForemostTarget } from './mappers/foremost.js';
 import { homeAssistantDiscovery } from './mappers/home-assistant.js';
 import { encodeTrackingStatus, trackingStatus } from './mappers/mavlink.js';
 import { toSapient } from './mappers/sapient.js';
-import { type EventMessage, topics } from './schema.js';
+import { type Bearing, type EventMessage, topics } from './schema.js';
 import { createSink, type Sink, type SinkCounters } from './sinks.js';
+
+/** Open events whose bearings are kept. */
+const MOST_BEARINGS = 1024;
 
 /** The section `outputs` of the configuration. */
 export interface OutputsConfig {
@@ -21,8 +24,13 @@ export interface OutputsOptions {
   device: string;
   /** Start of all topics. */
   prefix: string;
-  /** In the order of the configuration: MAVLink components count on from the first. */
+  /** Those that are on. */
   cameras: readonly string[];
+  /**
+   * All of the configuration in its order, those that are off too: MAVLink components count on from the first, and stay when one is switched
+   * off. Absent: `cameras`.
+   */
+  configured?: readonly string[];
   /** Version of irst-edge. */
   software: string;
   outputs: OutputsConfig;
@@ -60,6 +68,8 @@ export class Outputs {
   readonly #made = new Map<OutputKind, number>();
   readonly #skipped = new Map<OutputKind, Record<string, number>>();
   readonly #foremost = new Map<string, ForemostTarget>();
+  /** SAPIENT: the last bearing of each open event, the latest one last. */
+  readonly #bearings = new Map<string, Bearing>();
   /** MAVLink: number of the next message, by camera. */
   readonly #sequence = new Map<string, number>();
 
@@ -124,8 +134,21 @@ export class Outputs {
     return { device, prefix, cameras, software, discoveryPrefix: outputs.homeAssistant.prefix };
   }
 
+  /** An end with the last bearing of its event, where it has none: a target that left may be where a lens shows nothing. */
+  #withBearing(event: EventMessage): EventMessage {
+    const { id, type, bearing } = event;
+    const last = this.#bearings.get(id);
+    this.#bearings.delete(id);
+    if (type === 'end') return bearing === undefined && last !== undefined ? { ...event, bearing: last } : event;
+    const known = bearing ?? last;
+    if (known !== undefined) this.#bearings.set(id, known);
+    // Ends that never came, as at a restart of a worker, are forgotten.
+    if (this.#bearings.size > MOST_BEARINGS) this.#bearings.delete(this.#bearings.keys().next().value!);
+    return event;
+  }
+
   #sapient(event: EventMessage): MqttMessage[] {
-    const report = toSapient(event);
+    const report = toSapient(this.#withBearing(event));
     if (report === null) {
       this.#skip('sapient', 'noBearing');
       return [];
@@ -143,7 +166,7 @@ export class Outputs {
   }
 
   #mavlink(event: EventMessage): [] {
-    const { outputs, cameras } = this.#options;
+    const { outputs, cameras, configured = cameras } = this.#options;
     const { camera } = event;
     let foremost = this.#foremost.get(camera);
     if (foremost === undefined) {
@@ -159,7 +182,7 @@ export class Outputs {
     const sequence = this.#sequence.get(camera) ?? 0;
     this.#sequence.set(camera, (sequence + 1) & 255);
     const { systemId, componentId } = outputs.mavlink;
-    const sender = { systemId, componentId: componentId + Math.max(0, cameras.indexOf(camera)), sequence };
+    const sender = { systemId, componentId: componentId + Math.max(0, configured.indexOf(camera)), sequence };
     return this.#send('mavlink', encodeTrackingStatus(trackingStatus(shown), sender));
   }
 

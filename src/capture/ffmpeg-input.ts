@@ -1,3 +1,5 @@
+import { SECRET_KEYS } from '../util/secret-keys.js';
+
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
 const LIVE_SCHEMES = new Set(['rtsp', 'rtsps', 'rtp', 'srtp', 'udp', 'srt', 'tcp', 'tls', 'rtmp', 'rtmps', 'rist']);
 
@@ -31,10 +33,7 @@ export function redact(text: string, input: string): string {
   return (
     out
       .replace(/([a-z][a-z0-9+.-]*:\/\/)([^/\s:@]*):[^/\s]*@/gi, '$1$2:***@')
-      .replace(
-        /([?&](?:pass(?:word|wd|phrase)?|pwd|pw|token|key|api_?key|auth|secret|sig(?:nature)?)=)[^&\s]+/gi,
-        '$1***',
-      )
+      .replace(new RegExp(`([?&]${SECRET_KEYS}=)[^&\\s]+`, 'gi'), '$1***')
       // biome-ignore lint/suspicious/noControlCharactersInRegex: a file name may hold anything, a log line may not
       .replace(/[\u0000-\u001f\u007f]+/g, ' ')
       .slice(0, 300)

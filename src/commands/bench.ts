@@ -9,11 +9,12 @@ import { runAlertBench } from '../service/alert-bench.js';
 import { benchReport, renderReport, reportName } from '../service/bench-report.js';
 import { createLogger } from '../service/log.js';
 import { runSession } from '../service/session.js';
+import { EdgeError, EXIT } from '../types/errors.js';
 import { firstLineOf, outputOf } from '../util/programs.js';
 import { VERSION } from '../version.js';
 import { configFrom, manifestPath, numberOption, sizeOption, sourceFor, stopSignal } from './inputs.js';
 import { ProgressLine } from './progress.js';
-import { globalOptions, print, printJson, printNote, usageError, writeOutputFile } from './shared.js';
+import { globalOptions, outputError, print, printJson, printNote, usageError, writeOutputFile } from './shared.js';
 
 /** Of `--capture`, Hz. */
 const CAPTURE_FPS = 120;
@@ -79,6 +80,7 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
   if (options.report !== undefined && (options.alerts || options.capture))
     throw usageError('--report is of the whole pipeline: without --alerts and --capture');
+  if (options.alerts && options.capture) throw usageError('give --alerts or --capture, not both');
   if (options.directory !== undefined && !options.alerts) throw usageError('--directory goes with --alerts');
   if (options.alerts) return benchAlerts(options.directory, json);
   if (options.capture) return benchCapture(options.seconds, json);
@@ -184,10 +186,15 @@ function machineOf(): { cpu: string; cores: number; node: string } {
 
 async function benchAlerts(directory: string | undefined, json: boolean): Promise<void> {
   const progress = new ProgressLine(!json);
+  const signal = stopSignal();
   const report = await runAlertBench({
     ...(directory === undefined ? {} : { directory }),
-    signal: stopSignal(),
+    signal,
     onStep: (step) => progress.show(`bench: ${step}`, true),
+  }).catch((error) => {
+    if (signal.aborted) throw new EdgeError('STOPPED', 'stopped before the end', { exitCode: EXIT.unavailable });
+    if ((error as NodeJS.ErrnoException).syscall === 'mkdtemp') throw outputError(directory ?? os.tmpdir(), error);
+    throw error;
   });
   progress.clear();
   await (json ? printJson(report) : print(JSON.stringify(report, null, 2)));

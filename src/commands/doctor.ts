@@ -68,7 +68,11 @@ async function configuration(
   } catch (cause) {
     // Only its sections count here; the camera is never opened.
     const config = configFrom({ device: { id: 'doctor' }, cameras: [{ id: 'none', source: { kind: 'synthetic' } }] });
-    const missing = cause instanceof EdgeError && cause.code === 'CONFIG_NOT_FOUND' && file === undefined;
+    const missing =
+      cause instanceof EdgeError &&
+      cause.code === 'CONFIG_NOT_FOUND' &&
+      file === undefined &&
+      !process.env.IRST_EDGE_CONFIG;
     const finding = missing
       ? info('config', 'NO_CONFIG', 'no configuration: the rest is looked at with the defaults', undefined, cause.hint)
       : cause instanceof ConfigInvalidError

@@ -25,7 +25,7 @@ test.each<[string[], number, string]>([
   [['watch', '--prefix', 'a/#'], 64, 'USAGE: --prefix: '],
   [['watch', '--url', 'http://x'], 64, 'USAGE: --url: '],
   [['watch', '--url', 'mqtt://h:0'], 64, 'USAGE: --url: '],
-  [['watch', '--ca', '/nowhere/none.pem'], 69, 'CREDENTIAL_UNREADABLE: '],
+  [['watch', '--url', 'mqtts://h', '--ca', '/nowhere/none.pem'], 69, 'CREDENTIAL_UNREADABLE: '],
   [['watch', '--password-file', '/nowhere/none'], 64, 'USAGE: --password-file goes with --username'],
   [['watch', '--username', 'u', '--password-file', '/nowhere/none'], 69, 'CREDENTIAL_UNREADABLE: '],
   [['watch', '--cert', '/nowhere/none'], 64, 'USAGE: --cert and --key go together'],

@@ -92,7 +92,7 @@ export function thresholds({ threshold, relativeThreshold }: Thresholds): Thresh
 
 /** `--size 320x256`. */
 export function sizeOption(text: string): { width: number; height: number } {
-  const [, width, height] = /^(\d{2,4})x(\d{2,4})$/.exec(text) ?? [];
+  const [, width, height] = /^([1-9]\d{1,3})x([1-9]\d{1,3})$/.exec(text) ?? [];
   if (width === undefined || height === undefined)
     throw new InvalidArgumentError('expected WIDTHxHEIGHT in px, such as 320x256');
   return { width: Number(width), height: Number(height) };

@@ -88,7 +88,8 @@ export async function serve(daemon: Daemon, log: Logger, signal: AbortSignal): P
 
 /** SIGHUP reads the file again; at a terminal it means that the terminal has gone, and ends the program as ever. */
 function reloadOnHangUp(daemon: Daemon, file: string | undefined): void {
-  if (process.stderr.isTTY) return;
+  // Of any of the three: stderr may go to a file.
+  if (process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY) return;
   process.on('SIGHUP', () => void daemon.reload(() => loadConfig(file)));
 }
 

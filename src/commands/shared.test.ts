@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -74,6 +75,21 @@ describe('writeOutputFile', () => {
     await writeOutputFile(file, 'two');
     expect(await readFile(file, 'utf8')).toBe('two');
     expect(await readdir(join(folder, 'a/b'))).toEqual(['out.txt']);
+  });
+
+  it('keeps a link, and writes into what is no file', async () => {
+    const [target, link, pipe] = ['target', 'link', 'pipe'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await writeFile(target, 'old');
+    await symlink(target, link);
+    await writeOutputFile(link, 'new');
+    expect([await readFile(target, 'utf8'), (await lstat(link)).isSymbolicLink()]).toEqual(['new', true]);
+    execFileSync('mkfifo', [pipe]);
+    const [read] = await Promise.all([readFile(pipe, 'utf8'), writeOutputFile(pipe, 'through')]);
+    expect([read, (await lstat(pipe)).isFIFO()]).toEqual(['through', true]);
   });
 
   it('says what is wrong and leaves nothing behind', async () => {

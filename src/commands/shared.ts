@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { ConfigInvalidError, type ConfigIssue, formatIssue } from '../config/issue.js';
@@ -71,18 +71,23 @@ function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 }
 
 /**
- * Writes a file as a whole or not at all, making its folder where needed.
+ * Writes a file as a whole or not at all, making its folder where needed. A link stays: the file that it points to is written. What is no
+ * file (`/dev/stdout`, a pipe) is written to as it is.
  * @throws EdgeError OUTPUT_NOT_WRITABLE (73), OUTPUT_FAILED (74: full disk)
  */
 export async function writeOutputFile(file: string, content: string | Uint8Array): Promise<void> {
-  // Beside the file, so that the rename stays within one file system.
-  const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
+  let temporary: string | undefined;
   try {
     await makeFolders(path.dirname(file));
+    const there = await stat(file).catch(() => undefined);
+    if (there !== undefined && !there.isFile()) return await writeFile(file, content);
+    const target = there === undefined ? file : await realpath(file);
+    // Beside the file, so that the rename stays within one file system.
+    temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
     await writeFile(temporary, content, { flag: 'wx' });
-    await rename(temporary, file);
+    await rename(temporary, target);
   } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => {});
+    if (temporary !== undefined) await rm(temporary, { force: true }).catch(() => {});
     throw outputError(file, cause);
   }
 }

@@ -108,6 +108,9 @@ async function clientOptions(options: WatchOptions, address: BrokerAddress): Pro
   if (options.passwordFile !== undefined && username === undefined)
     throw usageError('--password-file goes with --username');
   if ((options.cert === undefined) !== (options.key === undefined)) throw usageError('--cert and --key go together');
+  if (!['mqtts', 'wss'].includes(address.protocol) && (options.ca ?? options.cert) !== undefined) {
+    throw usageError('--ca, --cert and --key go with mqtts://', 'give the broker as --url mqtts://HOST:8883');
+  }
   const pem = (file: string | undefined, option: string) =>
     file === undefined ? Promise.resolve(undefined) : readPem(file, option);
   return {

@@ -244,7 +244,7 @@ function resolvePaths(config: EdgeConfig, folder: string, overrides: readonly Ov
   walk(config, (node, value, at) => {
     const kind = node['x-path'];
     if (kind === undefined || typeof value !== 'string') return;
-    if (kind === 'path-or-url' && /^[a-z][a-z0-9+.-]*:/i.test(value)) return;
+    if (kind === 'path-or-url' && /^[a-z][a-z0-9+.-]*:\/\//i.test(value)) return;
     const base = overrideOf(at, overrides) === undefined ? folder : process.cwd();
     const file = path.resolve(base, value);
     const holder = at.slice(0, -1).reduce<unknown>((v, part) => (v as Record<string | number, unknown>)[part], config);

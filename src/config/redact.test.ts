@@ -11,6 +11,8 @@ describe('redactUrl', () => {
     ['http://host/video?user=a&password=secret&x=1', 'http://host/video?user=a&password=***&x=1'],
     ['http://host/video?token=secret', 'http://host/video?token=***'],
     ['http://host/v?api_key=secret#frag', 'http://host/v?api_key=***#frag'],
+    ['srt://10.0.0.9:9000?mode=caller&passphrase=secret', 'srt://10.0.0.9:9000?mode=caller&passphrase=***'],
+    ['http://host/v?pw=a&auth=b&sig=c&x=1', 'http://host/v?pw=***&auth=***&sig=***&x=1'],
     ['mqtt://user@host:1883', 'mqtt://user@host:1883'],
     ['mqtt://host:1883', 'mqtt://host:1883'],
     ['rtsp://host:554/live@main', 'rtsp://host:554/live@main'],

@@ -307,7 +307,7 @@ const detector = z
       .exactOptional()
       .describe(
         "Least share of a frame's strongest score that a detection of this frame needs to be reported (0 to 1; 0: any score will do). Default: " +
-          'the one of the model. Tracks and events do not depend on it.',
+          'the one of the model. Tracks and events do not depend on it. With a lower threshold to see more beside a plain target, lower this as well.',
       ),
     threads: z.int().min(1).max(16).default(2).describe('Processor threads of one network run (1 to 16).'),
     blocked: z
@@ -967,8 +967,10 @@ export function configJsonSchema(): object {
 
 function isBrokerUrl(text: string): boolean {
   if (!/^mqtts?:\/\//.test(text) || !URL.canParse(text)) return false;
-  const { hostname, port } = new URL(text);
-  return hostname !== '' && port !== '0';
+  const { hostname, port, pathname, search, hash } = new URL(text);
+  // What follows the host is of no use to MQTT over TCP: most likely a password with a "/", "?" or "#" that is not escaped.
+  const rest = search + hash + (pathname === '/' ? '' : pathname);
+  return hostname !== '' && port !== '0' && rest === '';
 }
 
 function isReceiverUrl(text: string, schemes: readonly string[]): boolean {

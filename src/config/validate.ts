@@ -64,8 +64,16 @@ function show(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
   if (isMapping(value)) return 'a mapping';
   if (typeof value !== 'string') return String(value);
-  const text = redactUrl(value);
+  const text = redactUrl(hidePassword(value));
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+}
+
+/** `user:***@host`: what is no URL yet, by a typing error, may hold a password all the same. */
+function hidePassword(text: string): string {
+  const scheme = /^\s*(?:[a-z][a-z0-9+.-]*:\/+)?/i.exec(text)?.[0].length ?? 0;
+  const colon = text.indexOf(':', scheme);
+  const at = text.lastIndexOf('@');
+  return colon < 0 || at < colon ? text : `${text.slice(0, colon)}:***${text.slice(at)}`;
 }
 
 /**

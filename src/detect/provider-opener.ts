@@ -159,8 +159,11 @@ export class ProviderOpener {
     this.builder = parts.builder ?? new EngineBuilder(runtime.buildTimeoutMs);
   }
 
-  /** @throws EdgeError why it does not serve */
-  async open(provider: Provider): Promise<Opened | Pending> {
+  /**
+   * @param keep an engine that is damaged or does not load stays where it is: to look, not to mend
+   * @throws EdgeError why it does not serve
+   */
+  async open(provider: Provider, keep = false): Promise<Opened | Pending> {
     const { kind, libraryPath } = await this.libraryFor(provider);
     const model = await this.load(provider);
     if (provider === 'cpu') return this.openCpu(kind, libraryPath, model);
@@ -184,7 +187,7 @@ export class ProviderOpener {
     const found = await this.cache.lookup(key);
     if (found === undefined) return pending;
     if ('problem' in found) {
-      await this.cache.discard(key);
+      if (!keep) await this.cache.discard(key);
       return { ...pending, because: `the engine in the cache is damaged (${found.problem})` };
     }
     const crashes = await this.cache.crashes(key);
@@ -207,7 +210,7 @@ export class ProviderOpener {
       return opened;
     } catch (cause) {
       // Once: an engine that does not load may be of a driver that was updated, or damaged in a way that its sum does not show.
-      if (this.rebuilt.has(key)) throw cause;
+      if (keep || this.rebuilt.has(key)) throw cause;
       this.rebuilt.add(key);
       await this.cache.discard(key);
       return { ...pending, because: `the engine did not load (${(cause as Error).message})` };

@@ -55,7 +55,8 @@ async function one(
   { build = false, signal }: { build?: boolean; signal?: AbortSignal },
 ): Promise<ProviderOutcome> {
   try {
-    let opened = await opener.open(provider);
+    // Without a build it only looks: a good engine may fail to load beside a daemon that has the memory.
+    let opened = await opener.open(provider, !build);
     if ('pending' in opened && build) {
       await opener.build(opened, signal ? { signal } : {});
       opened = await opener.open(provider);

@@ -296,6 +296,23 @@ test('a check that fails or hangs is a finding, and the others go on', async () 
   expect(report.severity).not.toBe('ok');
 });
 
+test('stopped before the end it does not say that nothing is wrong', async () => {
+  const stop = new AbortController();
+  const report = await runDoctor(
+    {
+      config,
+      configured: true,
+      size: { width: 256, height: 256 },
+      build: false,
+      signal: stop.signal,
+      onStep: (check) => check === 'provider' && stop.abort(),
+    },
+    { files: boardOf('pc-x86'), env: {}, tryProviders: () => new Promise(() => {}) },
+  );
+  expect(report.findings.at(-1)).toMatchObject({ code: 'INTERRUPTED', severity: 'warning' });
+  expect(report.findings.map(({ check }) => check)).not.toContain('disk');
+});
+
 test('every code of a finding stands in docs/doctor.md, and no other', () => {
   const root = fileURLToPath(new URL('../../', import.meta.url));
   const folders = ['src/doctor', 'src/doctor/checks', 'src/commands'];

@@ -94,6 +94,11 @@ export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {})
     const limit = hooks.checkTimeoutMs ?? (check.name === 'provider' && options.build ? buildLimit(config) : CHECK_MS);
     findings.push(...(await guarded(check, context, limit)));
   }
+  if (signal.aborted) {
+    findings.push(
+      warning('doctor', 'INTERRUPTED', 'stopped before the end: not everything was looked at', 'run it again'),
+    );
+  }
   return {
     schema: 'irst-edge/doctor/1',
     software: VERSION,
@@ -112,6 +117,7 @@ function buildLimit(config: EdgeConfig): number {
 async function guarded({ name, run }: Check, context: DoctorContext, timeoutMs: number): Promise<Finding[]> {
   const end = new AbortController();
   const stop = () => end.abort();
+  if (context.signal.aborted) stop();
   context.signal.addEventListener('abort', stop, { once: true });
   const late = delay(timeoutMs, undefined, { signal: end.signal }).then(
     () => [

@@ -39,7 +39,10 @@ export async function listImages(
 ): Promise<{ name: string; listed: string; path: string }[]> {
   const folder = await imageFolder(dir);
   // As a recording plays them: pictures in order are a sequence too.
-  const files = naturalSort((await readdir(folder)).filter((f) => /\.(png|tiff?)$/i.test(f) && !f.startsWith('.')));
+  const entries = await readdir(folder).catch((error) => {
+    throw notFound(folder, error);
+  });
+  const files = naturalSort(entries.filter((f) => /\.(png|tiff?)$/i.test(f) && !f.startsWith('.')));
   const byName = new Map<string, string>();
   for (const file of files) byName.set(file, file).set(file.replace(/\.[^.]+$/, ''), file);
   const wanted = list === undefined ? files : lines(await readText(list));

@@ -112,6 +112,7 @@ export class Daemon extends EventEmitter<DaemonEvents> {
       device: config.device.id,
       prefix: config.topicPrefix,
       cameras: this.cameras.map((c) => c.job.camera),
+      configured: config.cameras.map(({ id }) => id),
       software: VERSION,
       outputs: config.outputs,
       onProblem: (error, suppressed) => warn(log, error, suppressed),

@@ -62,6 +62,19 @@ describe('irst-edge', () => {
     expect(await run(args)).toEqual({ code: 0, out: `${VERSION}\n`, err: '' });
   });
 
+  it.each([
+    [['bench', '--alerts', '--directory', '/nope'], 73, 'OUTPUT_NOT_WRITABLE'],
+    [['eval', '--subpixel', '--data', '/nope'], 66, 'INPUT_NOT_FOUND'],
+  ])('%j is an error of the user', async (args, code, name) => {
+    const result = await run(args);
+    expect([result.code, result.err]).toEqual([code, expect.stringContaining(`irst-edge: ${name}: `)]);
+  });
+
+  it('looks with the doctor at the configuration that IRST_EDGE_CONFIG names', async () => {
+    const { out } = await run(['doctor', '--json'], { env: { IRST_EDGE_CONFIG: '/nope.yaml' } });
+    expect(JSON.parse(out).findings[0]).toMatchObject({ code: 'CONFIG_NOT_FOUND', severity: 'error' });
+  });
+
   it.each([[['--help']], [['help']], [['config', '--help']], [['config', 'check', '-h']], [['help', 'config']]])(
     '%j shows the exit codes',
     async (args) => {
@@ -85,6 +98,8 @@ describe('irst-edge', () => {
     [['run', '--loop'], '--loop goes with --input', ''],
     [['bench', '--alerts', '--report', 'out'], '--report is of the whole pipeline', ''],
     [['bench', '--directory', 'out'], '--directory goes with --alerts', ''],
+    [['bench', '--alerts', '--capture'], 'give --alerts or --capture, not both', ''],
+    [['watch', '--ca', 'ca.pem'], '--ca, --cert and --key go with mqtts://', 'give the broker as'],
     [['config', 'schema', 'other'], "no schema 'other'", 'there are: config, '],
   ])('refuses %j with 64', async (args, message, hint) => {
     const { code, out, err } = await run(args);

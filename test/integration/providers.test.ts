@@ -203,6 +203,21 @@ describe('an engine built by the library', () => {
     await (await opened(one)).backend.close();
   });
 
+  test('that is damaged or does not load is left where it is by who only looks', async () => {
+    const one = opener();
+    const wanted = await pending(one);
+    await one.build(wanted);
+    set({ FAKE_ORT_REFUSES_ENGINE: 'out of memory' });
+    await expect(opener().open('tensorrt', true)).rejects.toThrow('out of memory');
+    set({ FAKE_ORT_REFUSES_ENGINE: undefined });
+    await (await opened(opener())).backend.close();
+    await writeFile(path.join(cacheDirectory, wanted.key, 'fake_sm87.engine'), 'something else');
+    expect(await opener().open('tensorrt', true)).toMatchObject({
+      because: expect.stringContaining('is not the file'),
+    });
+    expect(await new EngineCache(cacheDirectory).lookup(wanted.key)).toHaveProperty('problem');
+  });
+
   test('that computes something else never serves', async () => {
     const one = opener();
     await one.build(await pending(one));

@@ -7,6 +7,8 @@ const CHECK = 'jetson';
 /** Nodes of the GPU, on JetPack 6 and later and before; one of them is there on every Jetson. */
 const GPU_NODES = ['/dev/nvgpu/igpu0/ctrl', '/dev/nvhost-ctrl-gpu', '/dev/nvidia0'];
 const NVMAP = '/dev/nvmap';
+/** Fences of the host1x, from JetPack 6 on; CUDA opens it. */
+const FENCE = '/dev/host1x-fence';
 
 /** Whether a device is there and may be opened by this user. */
 export type Access = (file: string) => Promise<'open' | 'denied' | 'missing'>;
@@ -112,7 +114,7 @@ export async function checkSoftware(board: Board, look: Access = accessOf): Prom
 
 async function gpuAccess(look: Access): Promise<Finding[]> {
   const there: { file: string; state: 'open' | 'denied' }[] = [];
-  for (const file of [...GPU_NODES, NVMAP]) {
+  for (const file of [...GPU_NODES, NVMAP, FENCE]) {
     const state = await look(file);
     if (state !== 'missing') there.push({ file, state });
   }
