@@ -464,6 +464,16 @@ if (phase() === 0) {
     return { secondsToDetection: await detections(200) };
   });
 
+  await check('removed and installed again: it runs again, with its configuration', 240, async () => {
+    const kept = readFileSync(CONFIG, 'utf8');
+    await run('dpkg', ['--remove', 'irst-edge']);
+    assert.equal((await show('ActiveState')).ActiveState, 'inactive');
+    await run('dpkg', ['--force-unsafe-io', '--force-confold', '-i', '/payload/irst-edge.deb']);
+    await active(120);
+    assert.equal(readFileSync(CONFIG, 'utf8'), kept);
+    await detections(200);
+  });
+
   await check('the package goes, and with --purge what it had', 120, async () => {
     await run('dpkg', ['--purge', 'irst-edge']);
     assert.equal((await show('ActiveState')).ActiveState, 'inactive');
