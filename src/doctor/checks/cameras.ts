@@ -1,6 +1,6 @@
 import { access, constants, readdir } from 'node:fs/promises';
+import { describeApart } from '../../capture/describe-apart.js';
 import { type DeviceHooks, describeDevice } from '../../capture/device.js';
-
 import { type DeviceDescription, matchProfiles, sizeUnder } from '../../capture/profile-match.js';
 import { loadProfiles, profileNamed, type StoredProfile } from '../../capture/profile-store.js';
 import type { CameraConfig } from '../../config/schema.js';
@@ -14,6 +14,8 @@ const CHECK = 'camera';
 export interface CameraHooks extends DeviceHooks {
   /** Nodes to look at where no camera is configured. Default: those in /dev. */
   nodes?: () => Promise<string[]>;
+  /** The process that asks a driver, see `describeApart`. */
+  child?: URL;
 }
 
 /**
@@ -39,7 +41,7 @@ export async function checkCameras(
     const fix = 'v4l2-ctl --list-devices and dmesg tell of what was plugged in; docs/capture.md';
     findings.push(info(CHECK, 'NO_CAMERA', 'no V4L2 camera is plugged in (/dev/video*)', undefined, fix));
   }
-  for (const node of nodes) findings.push(checkNode(node, profiles, hooks));
+  for (const node of nodes) findings.push(await checkNode(node, profiles, hooks));
   return findings;
 }
 
@@ -50,7 +52,7 @@ async function checkCamera(
 ): Promise<Finding[]> {
   switch (source.kind) {
     case 'v4l2':
-      return [checkV4l2(id, source.device, source.profile, profiles, hooks)];
+      return [await checkV4l2(id, source.device, source.profile, profiles, hooks)];
     case 'recording':
       try {
         await access(source.path, constants.R_OK);
@@ -81,15 +83,15 @@ async function checkCamera(
   }
 }
 
-function checkV4l2(
+async function checkV4l2(
   id: string,
   device: string,
   named: string | undefined,
   profiles: readonly StoredProfile[],
   hooks: CameraHooks,
-): Finding {
+): Promise<Finding> {
   try {
-    const description = describeDevice(device, hooks);
+    const description = await describe(device, hooks);
     const data = { camera: id, device, ...description };
     if (named !== undefined) {
       const { profile } = profileNamed(named, profiles);
@@ -123,10 +125,15 @@ function checkV4l2(
   }
 }
 
+/** A real driver may hang: it is asked from another process. */
+async function describe(device: string, hooks: CameraHooks): Promise<DeviceDescription> {
+  return hooks.open === undefined ? describeApart(device, hooks) : describeDevice(device, hooks);
+}
+
 /** A node that nobody has configured: anything may be wrong with it without harm. */
-function checkNode(node: string, profiles: readonly StoredProfile[], hooks: CameraHooks): Finding {
+async function checkNode(node: string, profiles: readonly StoredProfile[], hooks: CameraHooks): Promise<Finding> {
   try {
-    const description = describeDevice(node, hooks);
+    const description = await describe(node, hooks);
     const data = { device: node, ...description };
     const [best, ...others] = matchProfiles(description, profiles).fits.map(({ stored }) => stored.profile.id);
     const which =

@@ -1,0 +1,59 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { EdgeError, EXIT, fromPlainError, type PlainError } from '../types/errors.js';
+import type { DeviceDescription } from './profile-match.js';
+
+const CHILD = new URL('./describe-child.js', import.meta.url);
+/** An answer is a matter of milliseconds; a camera that wakes up takes seconds. */
+const TIMEOUT_MS = 20_000;
+
+export type DescribeAnswer = { description: DeviceDescription } | { error: PlainError };
+
+/**
+ * `describeDevice` in a process of its own: a driver that hangs holds whoever asks it inside the kernel, where neither timers nor
+ * signals reach.
+ * @param child the process's entry; a test gives its own
+ * @throws as `describeDevice`; EdgeError CAMERA_FAILED if there is no answer in time
+ */
+export async function describeApart(
+  device: string,
+  { timeoutMs = TIMEOUT_MS, child: entry = CHILD }: { timeoutMs?: number; child?: URL } = {},
+): Promise<DeviceDescription> {
+  const child = spawn(process.execPath, [fileURLToPath(entry), device], { stdio: ['ignore', 'pipe', 'ignore'] });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+  });
+  let timer: NodeJS.Timeout | undefined;
+  const ended = await new Promise<string | undefined>((resolve) => {
+    timer = setTimeout(() => resolve(`its driver does not answer within ${timeoutMs / 1000} s`), timeoutMs);
+    child.once('error', (cause) => resolve(`it cannot be looked at: ${cause.message}`));
+    child.once('close', () => resolve(undefined));
+  });
+  clearTimeout(timer);
+  if (ended === undefined) {
+    const answer = answerOf(text);
+    if ('error' in answer) throw fromPlainError(answer.error);
+    return answer.description;
+  }
+  // Inside the kernel not even SIGKILL ends it: what it holds of ours is let go, so that this process can end.
+  child.kill('SIGKILL');
+  child.unref();
+  child.stdout.destroy();
+  throw failed(device, ended);
+
+  function answerOf(json: string): DescribeAnswer {
+    try {
+      return JSON.parse(json) as DescribeAnswer;
+    } catch {
+      throw failed(device, 'looking at it ended the process that did');
+    }
+  }
+}
+
+function failed(device: string, why: string): EdgeError {
+  return new EdgeError('CAMERA_FAILED', `${device}: ${why}`, {
+    hint: 'dmesg may tell what hangs; unplug the camera, or reload its driver',
+    exitCode: EXIT.unavailable,
+  });
+}
