@@ -16,6 +16,9 @@ import { configFrom, manifestPath, numberOption, sizeOption, sourceFor, stopSign
 import { ProgressLine } from './progress.js';
 import { globalOptions, outputError, print, printJson, printNote, usageError, writeOutputFile } from './shared.js';
 
+/** Options that `--alerts` and `--capture` have no use for. */
+const PIPELINE_ONLY = ['source', 'size', 'frames', 'model', 'threads', 'precision', 'rate', 'fps'] as const;
+
 /** Of `--capture`, Hz. */
 const CAPTURE_FPS = 120;
 
@@ -80,6 +83,11 @@ async function bench(options: BenchOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
   if (options.report !== undefined && (options.alerts || options.capture))
     throw usageError('--report is of the whole pipeline: without --alerts and --capture');
+  const part = options.alerts ? '--alerts' : options.capture ? '--capture' : undefined;
+  const given = (names: readonly string[]) => names.find((name) => command.getOptionValueSource(name) === 'cli');
+  const idle = part === undefined ? undefined : given(PIPELINE_ONLY);
+  if (idle !== undefined) throw usageError(`--${idle} is of the whole pipeline: without ${part}`);
+  if (!options.capture && given(['seconds'])) throw usageError('--seconds goes with --capture');
   if (options.alerts && options.capture) throw usageError('give --alerts or --capture, not both');
   if (options.directory !== undefined && !options.alerts) throw usageError('--directory goes with --alerts');
   if (options.alerts) return benchAlerts(options.directory, json);

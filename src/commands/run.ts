@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { PREFIX } from '../config/environment.js';
 import { loadConfig } from '../config/load.js';
 import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { Daemon } from '../service/daemon.js';
@@ -50,6 +51,9 @@ async function run(options: RunOptions, command: Command): Promise<void> {
     const lost = WITH_INPUT.find((name) => command.getOptionValueSource(name) === 'cli');
     if (lost !== undefined) throw usageError(`--${lost} goes with --input; a configuration says it itself`);
   }
+  const unused = Object.keys(process.env).filter((name) => name.toUpperCase().startsWith(PREFIX));
+  if (options.input !== undefined && unused.length > 0)
+    await printNote(`warning: without effect beside --input: ${unused.join(', ')}`, PRIORITY.warning);
   const config = options.input === undefined ? await fromFile(options.config) : fromOptions(options, options.input);
   const log = createLogger(config.log);
   const signal = stopSignal();

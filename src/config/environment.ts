@@ -4,7 +4,8 @@ import { redactText } from './redact.js';
 import { nearest } from './suggest.js';
 import { childOf, formatPath, isMapping, keysAt, nodesAt, type Path, type SchemaNode } from './tree.js';
 
-const PREFIX = 'IRST_EDGE__';
+/** Of the variables that overrule the configuration file. */
+export const PREFIX = 'IRST_EDGE__';
 
 export interface Override {
   variable: string;

@@ -70,6 +70,11 @@ describe('irst-edge', () => {
     expect([result.code, result.err]).toEqual([code, expect.stringContaining(`irst-edge: ${name}: `)]);
   });
 
+  it('names the variables that --input leaves without effect', async () => {
+    const { code, err } = await run(['run', '--input', '/nope'], { env: { IRST_EDGE__LOG__LEVEL: 'bogus' } });
+    expect([code, err]).toEqual([66, expect.stringContaining('without effect beside --input: IRST_EDGE__LOG__LEVEL\n')]);
+  });
+
   it('looks with the doctor at the configuration that IRST_EDGE_CONFIG names', async () => {
     const { out } = await run(['doctor', '--json'], { env: { IRST_EDGE_CONFIG: '/nope.yaml' } });
     expect(JSON.parse(out).findings[0]).toMatchObject({ code: 'CONFIG_NOT_FOUND', severity: 'error' });
@@ -98,6 +103,8 @@ describe('irst-edge', () => {
     [['run', '--loop'], '--loop goes with --input', ''],
     [['bench', '--alerts', '--report', 'out'], '--report is of the whole pipeline', ''],
     [['bench', '--directory', 'out'], '--directory goes with --alerts', ''],
+    [['bench', '--capture', '--model', '/nope'], '--model is of the whole pipeline: without --capture', ''],
+    [['bench', '--seconds', '3'], '--seconds goes with --capture', ''],
     [['bench', '--alerts', '--capture'], 'give --alerts or --capture, not both', ''],
     [['watch', '--ca', 'ca.pem'], '--ca, --cert and --key go with mqtts://', 'give the broker as'],
     [['config', 'schema', 'other'], "no schema 'other'", 'there are: config, '],
