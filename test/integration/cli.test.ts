@@ -72,7 +72,10 @@ describe('irst-edge', () => {
 
   it('names the variables that --input leaves without effect', async () => {
     const { code, err } = await run(['run', '--input', '/nope'], { env: { IRST_EDGE__LOG__LEVEL: 'bogus' } });
-    expect([code, err]).toEqual([66, expect.stringContaining('without effect beside --input: IRST_EDGE__LOG__LEVEL\n')]);
+    expect([code, err]).toEqual([
+      66,
+      expect.stringContaining('without effect beside --input: IRST_EDGE__LOG__LEVEL\n'),
+    ]);
   });
 
   it('looks with the doctor at the configuration that IRST_EDGE_CONFIG names', async () => {
