@@ -17,27 +17,38 @@ export type DescribeAnswer = { description: DeviceDescription } | { error: Plain
  */
 export async function describeApart(
   device: string,
-  { timeoutMs = TIMEOUT_MS, child: entry = CHILD }: { timeoutMs?: number; child?: URL } = {},
+  {
+    timeoutMs = TIMEOUT_MS,
+    child: entry = CHILD,
+    signal,
+  }: { timeoutMs?: number; child?: URL; signal?: AbortSignal } = {},
 ): Promise<DeviceDescription> {
-  const child = spawn(process.execPath, [fileURLToPath(entry), device], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const late = AbortSignal.timeout(timeoutMs);
+  const child = spawn(process.execPath, [fileURLToPath(entry), device], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    killSignal: 'SIGKILL',
+    signal: signal === undefined ? late : AbortSignal.any([late, signal]),
+  });
   let text = '';
   child.stdout.setEncoding('utf8').on('data', (part: string) => {
     text += part;
   });
-  let timer: NodeJS.Timeout | undefined;
   const ended = await new Promise<string | undefined>((resolve) => {
-    timer = setTimeout(() => resolve(`its driver does not answer within ${timeoutMs / 1000} s`), timeoutMs);
-    child.once('error', (cause) => resolve(`it cannot be looked at: ${cause.message}`));
+    child.once('error', (cause) =>
+      resolve(
+        late.aborted
+          ? `its driver does not answer within ${timeoutMs / 1000} s`
+          : `it cannot be looked at: ${cause.message}`,
+      ),
+    );
     child.once('close', () => resolve(undefined));
   });
-  clearTimeout(timer);
   if (ended === undefined) {
     const answer = answerOf(text);
     if ('error' in answer) throw fromPlainError(answer.error);
     return answer.description;
   }
-  // Inside the kernel not even SIGKILL ends it: what it holds of ours is let go, so that this process can end.
-  child.kill('SIGKILL');
+  // Inside the kernel not even the SIGKILL that it got ends it: what it holds of ours is let go, so that this process can end.
   child.unref();
   child.stdout.destroy();
   throw failed(device, ended);

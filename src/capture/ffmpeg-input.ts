@@ -1,5 +1,6 @@
 import { SECRET_KEYS } from '../util/secret-keys.js';
 
+const SECRET = new RegExp(`([?&]${SECRET_KEYS}=)[^&\\s]+`, 'gi');
 const SCHEME = /^([a-z][a-z0-9+.-]*):\/\//i;
 const LIVE_SCHEMES = new Set(['rtsp', 'rtsps', 'rtp', 'srtp', 'udp', 'srt', 'tcp', 'tls', 'rtmp', 'rtmps', 'rist']);
 
@@ -33,7 +34,7 @@ export function redact(text: string, input: string): string {
   return (
     out
       .replace(/([a-z][a-z0-9+.-]*:\/\/)([^/\s:@]*):[^/\s]*@/gi, '$1$2:***@')
-      .replace(new RegExp(`([?&]${SECRET_KEYS}=)[^&\\s]+`, 'gi'), '$1***')
+      .replace(SECRET, '$1***')
       // biome-ignore lint/suspicious/noControlCharactersInRegex: a file name may hold anything, a log line may not
       .replace(/[\u0000-\u001f\u007f]+/g, ' ')
       .slice(0, 300)

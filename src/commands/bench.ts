@@ -17,7 +17,7 @@ import { ProgressLine } from './progress.js';
 import { globalOptions, outputError, print, printJson, printNote, usageError, writeOutputFile } from './shared.js';
 
 /** Options that `--alerts` and `--capture` have no use for. */
-const PIPELINE_ONLY = ['source', 'size', 'frames', 'model', 'threads', 'precision', 'rate', 'fps'] as const;
+const PIPELINE_ONLY = ['report', 'source', 'size', 'frames', 'model', 'threads', 'precision', 'rate', 'fps'] as const;
 
 /** Of `--capture`, Hz. */
 const CAPTURE_FPS = 120;
@@ -81,8 +81,6 @@ export function register(program: Command): void {
 
 async function bench(options: BenchOptions, command: Command): Promise<void> {
   const { json } = globalOptions(command);
-  if (options.report !== undefined && (options.alerts || options.capture))
-    throw usageError('--report is of the whole pipeline: without --alerts and --capture');
   const part = options.alerts ? '--alerts' : options.capture ? '--capture' : undefined;
   const given = (names: readonly string[]) => names.find((name) => command.getOptionValueSource(name) === 'cli');
   const idle = part === undefined ? undefined : given(PIPELINE_ONLY);

@@ -51,7 +51,7 @@ async function run(options: RunOptions, command: Command): Promise<void> {
     const lost = WITH_INPUT.find((name) => command.getOptionValueSource(name) === 'cli');
     if (lost !== undefined) throw usageError(`--${lost} goes with --input; a configuration says it itself`);
   }
-  const unused = Object.keys(process.env).filter((name) => name.toUpperCase().startsWith(PREFIX));
+  const unused = Object.keys(process.env).filter((name) => name.startsWith(PREFIX));
   if (options.input !== undefined && unused.length > 0)
     await printNote(`warning: without effect beside --input: ${unused.join(', ')}`, PRIORITY.warning);
   const config = options.input === undefined ? await fromFile(options.config) : fromOptions(options, options.input);

@@ -1,10 +1,11 @@
 import { SECRET_KEYS } from '../util/secret-keys.js';
 
 const HIDDEN = '***';
+const SECRET = new RegExp(`([?&]${SECRET_KEYS}=)[^&#]*`, 'gi');
 
 /** Hides the secrets of a URL: `rtsp://user:***@host/?token=***`. Other text comes back as it is. */
 export function redactUrl(text: string): string {
-  return redactUserInfo(text).replaceAll(new RegExp(`([?&]${SECRET_KEYS}=)[^&#]*`, 'gi'), `$1${HIDDEN}`);
+  return redactUserInfo(text).replaceAll(SECRET, `$1${HIDDEN}`);
 }
 
 function redactUserInfo(text: string): string {

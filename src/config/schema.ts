@@ -967,15 +967,19 @@ export function configJsonSchema(): object {
 
 function isBrokerUrl(text: string): boolean {
   if (!/^mqtts?:\/\//.test(text) || !URL.canParse(text)) return false;
-  const { hostname, port, pathname, search, hash } = new URL(text);
+  const url = new URL(text);
   // What follows the host is of no use to MQTT over TCP: most likely a password with a "/", "?" or "#" that is not escaped.
-  const rest = search + hash + (pathname === '/' ? '' : pathname);
-  return hostname !== '' && port !== '0' && rest === '';
+  return url.hostname !== '' && url.port !== '0' && afterHost(url) === '';
 }
 
 function isReceiverUrl(text: string, schemes: readonly string[]): boolean {
   if (!schemes.some((scheme) => text.startsWith(`${scheme}://`)) || !URL.canParse(text)) return false;
-  const { hostname, port, username, password, pathname, search, hash } = new URL(text);
-  const rest = username + password + search + hash + (pathname === '/' ? '' : pathname);
-  return hostname !== '' && port !== '' && port !== '0' && rest === '';
+  const url = new URL(text);
+  const { hostname, port, username, password } = url;
+  return hostname !== '' && port !== '' && port !== '0' && username + password + afterHost(url) === '';
+}
+
+/** Path, query and fragment of a URL. */
+function afterHost({ pathname, search, hash }: URL): string {
+  return (pathname === '/' ? '' : pathname) + search + hash;
 }

@@ -82,7 +82,7 @@ export async function runDoctor(options: DoctorOptions, hooks: DoctorHooks = {})
     { name: 'model', run: checkModels },
     { name: 'provider', run: (c) => checkProviders(c, options, hooks.tryProviders) },
     { name: 'engines', run: (c) => checkEngineCache(c) },
-    { name: 'camera', run: (c) => checkCameras(c, hooks.cameras) },
+    { name: 'camera', run: (c) => checkCameras(c, { ...hooks.cameras, signal: c.signal }) },
     { name: 'broker', run: (c) => checkBroker(c, hooks.probe) },
     { name: 'clock', run: () => checkClock() },
     { name: 'disk', run: checkDisk },

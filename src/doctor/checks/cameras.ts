@@ -16,6 +16,8 @@ export interface CameraHooks extends DeviceHooks {
   nodes?: () => Promise<string[]>;
   /** The process that asks a driver, see `describeApart`. */
   child?: URL;
+  /** Ends the asking. */
+  signal?: AbortSignal;
 }
 
 /**
