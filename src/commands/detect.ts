@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { readStillImage } from '../capture/still-image.js';
+import type { Thresholds } from '../decode/detections.js';
 import { ImageDetector, stillFrame } from '../eval/evaluate.js';
 import { renderPicture } from '../eval/picture.js';
-import type { Thresholds } from '../eval/still-decoder.js';
 import { addThresholds, manifestPath, numberOption, thresholds } from './inputs.js';
 import { globalOptions, print, printJson, usageError, writeOutputFile } from './shared.js';
 

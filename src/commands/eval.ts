@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import type { Thresholds } from '../decode/detections.js';
 import { activationRange } from '../eval/activation-range.js';
 import { readDataset } from '../eval/dataset.js';
 import { evaluate } from '../eval/evaluate.js';
@@ -11,7 +12,6 @@ import {
   stillSequences,
   syntheticSequences,
 } from '../eval/sequence-run.js';
-import type { Thresholds } from '../eval/still-decoder.js';
 import { type FoundRow, runSubpixel, type ScaleRow, type SubpixelRow } from '../eval/subpixel.js';
 import { EdgeError, EXIT } from '../types/errors.js';
 import { PROVIDERS, type Provider } from '../types/provider.js';

@@ -3,8 +3,8 @@ import path from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { EdgeConfig, EdgeConfigInput } from '../config/schema.js';
 import { validate } from '../config/validate.js';
+import type { Thresholds } from '../decode/detections.js';
 import { BUNDLED_MANIFEST } from '../detect/manifest.js';
-import type { Thresholds } from '../eval/still-decoder.js';
 import { EdgeError } from '../types/errors.js';
 import { usageError } from './shared.js';
 

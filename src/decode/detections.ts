@@ -58,6 +58,25 @@ export function toDetections(peaks: readonly Peak[], frame: FrameView, options: 
   return detections;
 }
 
+/** What a detection needs to be reported. */
+export interface Thresholds {
+  /** Least score, 0..1; absent: the model's own. */
+  threshold?: number;
+  /** Least share of the image's strongest score, 0..1; absent: the model's own. */
+  relativeThreshold?: number;
+}
+
+/** The thresholds that hold: those asked for, else those of the model's manifest; a model without a share has the threshold alone. */
+export function thresholdsInForce(
+  decode: { threshold: number; relativeThreshold?: number | undefined },
+  asked: Thresholds,
+): Required<Thresholds> {
+  return {
+    threshold: asked.threshold ?? decode.threshold,
+    relativeThreshold: asked.relativeThreshold ?? decode.relativeThreshold ?? 0,
+  };
+}
+
 /**
  * The image-adaptive threshold: of a frame's detections those that are reported, at or above the threshold and at or above a share
  * of the frame's strongest score. Where one target is plain, what scores far less is rather clutter like it; where none is, the

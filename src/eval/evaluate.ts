@@ -1,4 +1,5 @@
 import { readStillImage } from '../capture/still-image.js';
+import type { Thresholds } from '../decode/detections.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
@@ -6,7 +7,7 @@ import type { ModelIdentity } from '../types/model.js';
 import { Percentiles } from '../util/percentiles.js';
 import type { LabelledImage } from './dataset.js';
 import { bootstrapF1, type ImageScore, type Score, scoreImage, total } from './score.js';
-import { StillDecoder, type Thresholds } from './still-decoder.js';
+import { StillDecoder } from './still-decoder.js';
 
 /** The field's other convention beside the radius asked for: a hit is closer than 3 px. */
 export const STRICT_RADIUS = 3;

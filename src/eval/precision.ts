@@ -1,4 +1,5 @@
 import { readStillImage } from '../capture/still-image.js';
+import type { Thresholds } from '../decode/detections.js';
 import type { HeatMaps } from '../detect/backend.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { Detection } from '../types/detection.js';
@@ -7,7 +8,7 @@ import type { LabelledImage } from './dataset.js';
 import { stillFrame } from './evaluate.js';
 import { match } from './matching.js';
 import { type ImageScore, type Score, scoreImage, total } from './score.js';
-import { StillDecoder, type Thresholds } from './still-decoder.js';
+import { StillDecoder } from './still-decoder.js';
 
 /** Detections of the two that are closer are the same one, px. */
 const SAME_PX = 2;

@@ -5,6 +5,7 @@ import { createSource } from '../capture/create-source.js';
 import type { SyntheticOptions } from '../capture/options.js';
 import { DEFAULT_FPS, recordedNs } from '../capture/pacing.js';
 import { SyntheticSource } from '../capture/synthetic.js';
+import { type Thresholds, thresholdsInForce } from '../decode/detections.js';
 import { Detector, type DetectorOptions } from '../detect/detector.js';
 import type { TrackerJob } from '../pipeline/messages.js';
 import { TargetFinder } from '../pipeline/target-finder.js';
@@ -20,7 +21,6 @@ import {
   scoreSequences,
   type TruthPoint,
 } from './sequence.js';
-import type { Thresholds } from './still-decoder.js';
 import { StillSource } from './still-source.js';
 
 /** Frames to follow, and where the targets are in each: null where nobody labelled them. */
@@ -56,6 +56,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
   const times: number[] = [];
   let detector: Detector | undefined;
   let size = '';
+  let thresholds: Required<Thresholds> | undefined;
   try {
     for (const [index, sequence] of sequences.entries()) {
       const source = sequence.open();
@@ -67,8 +68,9 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
           detector = await Detector.create(options.detector, info);
           size = `${info.width}x${info.height}`;
         }
-        const threshold = options.threshold ?? detector.manifest.decode.threshold;
-        const finder = new TargetFinder(options.tracker, detector, info, threshold, options.relativeThreshold);
+        thresholds ??= thresholdsInForce(detector.manifest.decode, options);
+        const { threshold, relativeThreshold } = thresholds;
+        const finder = new TargetFinder(options.tracker, detector, info, threshold, relativeThreshold);
         const fps = info.fps ?? DEFAULT_FPS;
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {
           // The recording's time, not that of this run: speeds are in px a second.
@@ -84,14 +86,13 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
       }
       counts.push({ name: sequence.name, counts: scorer.counts() });
     }
-    if (detector === undefined) throw invalid('there is no sequence to evaluate');
+    if (detector === undefined || thresholds === undefined) throw invalid('there is no sequence to evaluate');
     times.sort((a, b) => a - b);
     const at = (share: number) => times[Math.min(times.length - 1, Math.floor(share * times.length))] ?? 0;
     return {
       ...scoreSequences(counts.map((c) => c.counts)),
       radius: options.radius,
-      threshold: options.threshold ?? detector.manifest.decode.threshold,
-      relativeThreshold: options.relativeThreshold ?? detector.manifest.decode.relativeThreshold ?? 0,
+      ...thresholds,
       model: detector.identity,
       provider: detector.provider,
       perSequence: counts.map(({ name, counts: c }) => ({ name, ...scoreSequences([c]) })),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { Thresholds } from '../decode/detections.js';
 import { BUNDLED_MANIFEST, readManifest } from '../detect/manifest.js';
-import { StillDecoder, type Thresholds } from './still-decoder.js';
+import { StillDecoder } from './still-decoder.js';
 
 const { decode } = await readManifest(BUNDLED_MANIFEST);
 

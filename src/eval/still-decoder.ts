@@ -1,15 +1,8 @@
 import { Decoder, type DecoderInput } from '../decode/decoder.js';
-import { reportable } from '../decode/detections.js';
+import { reportable, type Thresholds, thresholdsInForce } from '../decode/detections.js';
 import type { RefineFrame } from '../decode/refine.js';
 import type { Manifest } from '../detect/manifest.js';
 import type { Detection } from '../types/detection.js';
-
-export interface Thresholds {
-  /** Least score of a detection; absent: the model's own. */
-  threshold?: number;
-  /** Least share of the image's strongest score; absent: the model's own. */
-  relativeThreshold?: number;
-}
 
 /** What a single picture gives: the decoder as the model's manifest sets it, and the thresholds in force. */
 export class StillDecoder {
@@ -17,9 +10,10 @@ export class StillDecoder {
   readonly relativeThreshold: number;
   private readonly decoder: Decoder;
 
-  constructor({ decode }: Pick<Manifest, 'decode'>, { threshold, relativeThreshold }: Thresholds) {
-    this.threshold = threshold ?? decode.threshold;
-    this.relativeThreshold = relativeThreshold ?? decode.relativeThreshold ?? 0;
+  constructor({ decode }: Pick<Manifest, 'decode'>, asked: Thresholds) {
+    const { threshold, relativeThreshold } = thresholdsInForce(decode, asked);
+    this.threshold = threshold;
+    this.relativeThreshold = relativeThreshold;
     this.decoder = new Decoder({ threshold: this.threshold, biasX: decode.biasX ?? 0, biasY: decode.biasY ?? 0 });
   }
 

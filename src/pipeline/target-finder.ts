@@ -1,5 +1,5 @@
 import { Decoder, type DecoderInput } from '../decode/decoder.js';
-import { reportable } from '../decode/detections.js';
+import { reportable, thresholdsInForce } from '../decode/detections.js';
 import type { Detector } from '../detect/detector.js';
 import { nativeFaintKernel } from '../native.js';
 import { CLUTTER_DEFAULTS } from '../track/clutter.js';
@@ -41,7 +41,8 @@ export class TargetFinder {
     threshold: number,
     relative?: number,
   ) {
-    this.relative = relative ?? detector.manifest.decode.relativeThreshold ?? 0;
+    const asked = { threshold, ...(relative !== undefined && { relativeThreshold: relative }) };
+    this.relative = thresholdsInForce(detector.manifest.decode, asked).relativeThreshold;
     this.lowerTo(threshold);
     this.ego = job.egoMotion ? new EgoMotion() : undefined;
     this.search =

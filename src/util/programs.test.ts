@@ -25,6 +25,8 @@ test('what it prints, unless it fails or hangs', async () => {
   expect(await outputOf(tool, ['hello', '0'])).toBe('hello\n');
   expect(await outputOf(tool, ['hello', '3'])).toBeUndefined();
   expect(await outputOf('/bin/sleep', ['60'], 50)).toBeUndefined();
+  // What it started holds its output open longer than anybody waits.
+  expect(await outputOf('/bin/sh', ['-c', 'sleep 60 & wait'], 50)).toBeUndefined();
   expect(await outputOf('irst-edge-no-such-program', [])).toBeUndefined();
 });
 

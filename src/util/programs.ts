@@ -5,6 +5,8 @@ import path from 'node:path';
 /** Debian and Jetson Linux keep some programs where a user's PATH does not look. */
 const MORE_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 const MOST_OUTPUT = 1 << 20;
+/** How long a program that was killed may take to end. */
+const PATIENCE_MS = 1000;
 
 /** The file that a name on the PATH, or a path, stands for; undefined: there is no such program. */
 export async function findProgram(name: string, searched = process.env.PATH ?? ''): Promise<string | undefined> {
@@ -30,8 +32,19 @@ export async function outputOf(
   const file = await findProgram(program);
   if (file === undefined) return undefined;
   return new Promise((resolve) => {
+    const end = (output: string | undefined) => {
+      clearTimeout(timer);
+      resolve(output);
+    };
+    // A program stuck inside the kernel (a driver that hangs) does not even end when it is killed: nobody waits for it.
+    const timer = setTimeout(() => {
+      child.unref();
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      end(undefined);
+    }, timeoutMs + PATIENCE_MS);
     const options = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MOST_OUTPUT, encoding: 'utf8' } as const;
-    const child = execFile(file, [...args], options, (error, stdout) => resolve(error === null ? stdout : undefined));
+    const child = execFile(file, [...args], options, (error, stdout) => end(error === null ? stdout : undefined));
     child.stdin?.end();
   });
 }
