@@ -17,6 +17,8 @@ export interface InferenceBackend {
   readonly library: string;
   /** The execution provider that it was made for; the golden frame proves that it computes what it should. */
   readonly provider: Provider;
+  /** Whether a run leaves the calling thread free until it is over. */
+  readonly runsApart: boolean;
   /** `input`: float32 [1, 1, height, width], row by row. The result's arrays are overwritten by the next run. */
   run(input: Float32Array): Promise<HeatMaps>;
   close(): Promise<void>;

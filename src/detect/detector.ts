@@ -96,6 +96,11 @@ export class Detector {
     return this.runner.library;
   }
 
+  /** Whether the network runs on another thread: what needs no heat map can be computed meanwhile. */
+  get runsApart(): boolean {
+    return this.runner.runsApart;
+  }
+
   get status(): ProviderStatus {
     return this.runner.status();
   }

@@ -18,6 +18,7 @@ const OUTPUTS = ['heat', 'logsig'] as const;
  * that runs beside the thread's event loop.
  */
 export class LibOnnxruntimeBackend implements InferenceBackend {
+  readonly runsApart = true;
   private running: Promise<void> | undefined;
   private closed: Promise<void> | undefined;
 

@@ -24,6 +24,7 @@ class FakeProvider {
       backend: {
         provider,
         library: 'fake 1.0',
+        runsApart: false,
         run: async () => {
           this.runs++;
           if (this.fails) throw this.fails;

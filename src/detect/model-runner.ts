@@ -120,6 +120,11 @@ export class ModelRunner {
     return this.running.backend.library;
   }
 
+  /** Whether `run` leaves this thread free until it is over. */
+  get runsApart(): boolean {
+    return this.running.backend.runsApart;
+  }
+
   status(): ProviderStatus {
     const { serving, building } = this;
     const { heatError, peakErrorPx, latencyMs } = serving?.golden ?? {};

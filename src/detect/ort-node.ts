@@ -12,6 +12,7 @@ import type { LoadedModel } from './manifest.js';
  */
 export class OrtNodeBackend implements InferenceBackend {
   readonly library = `onnxruntime-node ${ort.env.versions.node ?? ort.env.versions.common}`;
+  readonly runsApart = false;
   private closed: Promise<void> | undefined;
 
   private constructor(

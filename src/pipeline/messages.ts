@@ -50,9 +50,10 @@ export interface FrameCounters {
 /** ms of each stage of one frame. */
 export interface StageTimings {
   normalise: number;
+  /** The network; where it runs on another thread, and the search over many frames beside it, until both are over. */
   infer: number;
   decode: number;
-  /** The camera's own motion, the search over many frames, and the tracks. */
+  /** The camera's own motion, the tracks, and the search over many frames where it did not run beside the network. */
   track: number;
   /** From the capture to the end of tracking; includes waiting. */
   total: number;

@@ -69,6 +69,7 @@ function fakeDetector(each: (heat: Float32Array, run: number) => void = () => {}
     identity: { name: 'fake', sha256: '0'.repeat(64), precision: 'fp32' as const },
     provider: 'cpu',
     library: 'none',
+    runsApart: false,
     closed: 0,
     run: (async () => {
       const heat = new Float32Array(64);

@@ -27,7 +27,7 @@ export interface PipelineParts {
     job: CameraJob,
     info: SourceInfo,
     hooks: DetectorHooks,
-  ): Promise<Pick<Detector, 'run' | 'close' | 'manifest' | 'identity' | 'provider' | 'library'>>;
+  ): Promise<Pick<Detector, 'run' | 'close' | 'manifest' | 'identity' | 'provider' | 'library' | 'runsApart'>>;
   /** Before a source that may be waited for. */
   proveModel?(job: CameraJob): Promise<ModelIdentity>;
 }

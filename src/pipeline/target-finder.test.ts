@@ -5,7 +5,7 @@ import { BUNDLED_MANIFEST, readManifest } from '../detect/manifest.js';
 import { HEAT_STRIDE } from '../types/detection.js';
 import type { Frame } from '../types/frame.js';
 import type { TrackerJob } from './messages.js';
-import { TargetFinder } from './target-finder.js';
+import { type Found, TargetFinder } from './target-finder.js';
 
 const WIDTH = 160;
 const HEIGHT = 96;
@@ -16,7 +16,7 @@ const own = manifest.decode.threshold;
 const place = (k: number) => ({ x: 10 + k, y: 40 });
 
 /** A finder whose network sees one peak of `score` at the target's place. */
-function make(score: number, threshold: number, tracker: TrackerJob = {}) {
+function make(score: number, threshold: number, tracker: TrackerJob = {}, runsApart = false) {
   const rows = HEIGHT / HEAT_STRIDE;
   const cols = WIDTH / HEAT_STRIDE;
   const run = async ({ sequence }: Pick<Frame, 'sequence'>) => {
@@ -27,7 +27,7 @@ function make(score: number, threshold: number, tracker: TrackerJob = {}) {
         heat[v * cols + u] = score * Math.exp(-((u - x / HEAT_STRIDE) ** 2 + (v - y / HEAT_STRIDE) ** 2) / 3);
     return { heat, logsig: new Float32Array(rows * cols), rows, cols };
   };
-  const detector = { manifest, run: run as unknown as Detector['run'] };
+  const detector = { manifest, runsApart, run: run as unknown as Detector['run'] };
   return new TargetFinder(tracker, detector, { width: WIDTH, height: HEIGHT }, threshold, 0);
 }
 
@@ -58,6 +58,54 @@ async function started(finder: TargetFinder, threshold: number, frames: number, 
   }
   return count;
 }
+
+describe('the search for faint targets', () => {
+  test('finds the same beside a network that runs on another thread', async () => {
+    const tracks = async (runsApart: boolean) => {
+      const finder = make(0.5, own, {}, runsApart);
+      const r = dice(1);
+      const found: Pick<Found, 'tracks'>[] = [];
+      for (let k = 0; k < 60; k++) {
+        const { timings: _, ...rest } = await finder.find(picture(k, r, 100), own);
+        found.push(structuredClone(rest));
+      }
+      return found;
+    };
+    const beside = await tracks(true);
+    expect(beside).toEqual(await tracks(false));
+    expect(beside.flatMap(({ tracks: { started } }) => started)).toHaveLength(1);
+  });
+
+  test('is made while the network runs there, and before the frame has failed', async () => {
+    let running = 0;
+    const frame = picture(0, dice(1));
+    const searched: number[] = [];
+    const data = frame.data;
+    const watched = Object.defineProperty({ ...frame }, 'data', {
+      enumerable: true,
+      get: () => {
+        searched.push(running);
+        return data;
+      },
+    });
+    const detector = {
+      manifest,
+      runsApart: true,
+      run: (async () => {
+        running++;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        running--;
+        throw new Error('lost');
+      }) as Detector['run'],
+    };
+    const finder = new TargetFinder({}, detector, { width: WIDTH, height: HEIGHT }, own, 0);
+    await expect(finder.find(watched, own)).rejects.toThrow('lost');
+    expect(searched).toContain(1);
+    // A frame that the search refuses: the run has ended nevertheless when the next one may begin.
+    await expect(finder.find({ ...frame, width: 3 }, own)).rejects.toThrow();
+    expect(running).toBe(0);
+  });
+});
 
 describe('threshold', () => {
   test.each([

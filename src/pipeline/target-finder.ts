@@ -1,5 +1,6 @@
 import { Decoder, type DecoderInput } from '../decode/decoder.js';
 import { reportable, thresholdsInForce } from '../decode/detections.js';
+import type { HeatMaps } from '../detect/backend.js';
 import type { Detector } from '../detect/detector.js';
 import { nativeFaintKernel } from '../native.js';
 import { CLUTTER_DEFAULTS } from '../track/clutter.js';
@@ -36,7 +37,7 @@ export class TargetFinder {
   /** @param relative least share of a frame's strongest score that `detections` need; absent: the model's own */
   constructor(
     private readonly job: TrackerJob,
-    private readonly detector: Pick<Detector, 'run' | 'manifest'>,
+    private readonly detector: Pick<Detector, 'run' | 'manifest' | 'runsApart'>,
     private readonly size: Pick<SourceInfo, 'width' | 'height'>,
     threshold: number,
     relative?: number,
@@ -53,7 +54,9 @@ export class TargetFinder {
 
   async find(frame: Frame, threshold: number): Promise<Found> {
     const timings: StageTimings = { normalise: 0, infer: 0, decode: 0, track: 0, total: 0 };
-    const maps = await this.detector.run(frame, timings);
+    const captureMonotonicNs = sceneTimeNs(frame);
+    const search = () => this.search?.update({ ...frame, captureMonotonicNs });
+    const { maps, early } = await this.infer(frame, timings, search);
     const start = performance.now();
     const { detections, invalidCells } = this.decoder.run(maps, frame);
     const decoded = performance.now();
@@ -63,9 +66,8 @@ export class TargetFinder {
       this.trackerThreshold = threshold;
     }
     const { sequence } = frame;
-    const captureMonotonicNs = sceneTimeNs(frame);
     const shift = this.ego?.estimate(frame, Number(captureMonotonicNs) / 1e9);
-    const sure = this.search?.update({ ...frame, captureMonotonicNs }).map((d) => ({ ...d, score: scoreAt(maps, d) }));
+    const sure = (early?.found ?? search())?.map((d) => ({ ...d, score: scoreAt(maps, d) }));
     const tracks = this.tracker.update({
       sequence,
       captureMonotonicNs,
@@ -77,6 +79,25 @@ export class TargetFinder {
     timings.track = performance.now() - decoded;
     timings.total = Number(process.hrtime.bigint() - frame.captureMonotonicNs) / 1e6;
     return { detections: reportable(detections, threshold, this.relative), tracks, invalidCells, timings };
+  }
+
+  /** The heat maps; and where the network runs on another thread, what the search for faint targets found meanwhile: on a GPU it costs no time. */
+  private async infer<T>(
+    frame: Frame,
+    timings: StageTimings,
+    search: () => T,
+  ): Promise<{ maps: HeatMaps; early?: { found: T } }> {
+    const inference = this.detector.run(frame, timings);
+    if (!this.detector.runsApart) return { maps: await inference };
+    let early: { found: T };
+    try {
+      early = { found: search() };
+    } catch (error) {
+      // One run at a time: the next frame's must not begin before this one has ended.
+      await inference.catch(() => {});
+      throw error;
+    }
+    return { maps: await inference, early };
   }
 
   /** A frame that is not to be searched: the tracks coast, and it is no miss of theirs. */
