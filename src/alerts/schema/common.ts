@@ -45,6 +45,20 @@ export const image = z
   })
   .meta({ description: 'Size of the frame that the coordinates refer to.' });
 
+export const latencyMs = z
+  .strictObject({
+    normalise: positiveOrZero('Counts to network input, ms.'),
+    infer: positiveOrZero(
+      'Network, ms. Where it runs on another thread (a GPU), the search for faint points runs meanwhile: until both are over.',
+    ),
+    decode: positiveOrZero('Heat map to detections, ms.'),
+    track: positiveOrZero(
+      "Detections to tracks, ms, with the camera's own motion, and with the search for faint points where that did not run beside the network.",
+    ).optional(),
+    total: positiveOrZero('Capture to the end of the last of these, ms; includes waiting.'),
+  })
+  .meta({ description: 'Time spent on this frame, ms.' });
+
 export const model = z
   .strictObject({
     name: text('Name of the model, from its manifest.'),

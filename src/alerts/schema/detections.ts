@@ -6,6 +6,7 @@ import {
   count,
   image,
   isoTime,
+  latencyMs,
   model,
   monotonicNs,
   name,
@@ -44,17 +45,7 @@ export const detectionsSchema = z
     model,
     provider,
     software,
-    latencyMs: z
-      .strictObject({
-        normalise: positiveOrZero('Counts to network input, ms.'),
-        infer: positiveOrZero('Network, ms.'),
-        decode: positiveOrZero('Heat map to detections, ms.'),
-        track: positiveOrZero(
-          "Detections to tracks, ms, with the search for faint points and the camera's own motion.",
-        ).optional(),
-        total: positiveOrZero('Capture to the end of the last of these, ms; includes waiting.'),
-      })
-      .meta({ description: 'Time spent on this frame, ms.' }),
+    latencyMs,
   })
   .meta({
     title: 'irst-edge detections',

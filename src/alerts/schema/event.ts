@@ -3,6 +3,7 @@ import {
   count,
   flag,
   image,
+  latencyMs,
   model,
   monotonicNs,
   name,
@@ -156,15 +157,7 @@ export const eventSchema = z
     ),
     zones: z.array(name('Name of a zone.')).max(64).meta({ description: 'The zones of the camera that it is in.' }),
     bearing: bearing.optional(),
-    latencyMs: z
-      .strictObject({
-        normalise: positiveOrZero('Counts to network input, ms.'),
-        infer: positiveOrZero('Network, ms.'),
-        decode: positiveOrZero('Heat map to detections, ms.'),
-        track: positiveOrZero('Detections to tracks, ms.').optional(),
-        total: positiveOrZero('Capture to the end of the last of these, ms; includes waiting.'),
-      })
-      .meta({ description: 'Time spent on this frame, ms.' }),
+    latencyMs,
     model,
     provider,
     software,
