@@ -181,7 +181,7 @@ async function still(dir, list) {
   let atStart = 0;
   let later = 0;
   let scenes = 0;
-  for (const { name, open } of await stillSequences(dir, 60, 2, list)) {
+  for (const { name, open } of await stillSequences(dir, 60, 2, 1, list)) {
     const source = open();
     const info = await source.start(new AbortController().signal);
     const detector = await Detector.create({ manifest: BUNDLED_MANIFEST, precision: 'fp32', threads: 2 }, info);
