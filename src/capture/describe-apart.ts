@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { EdgeError, EXIT, fromPlainError, type PlainError } from '../types/errors.js';
+import { letGo } from '../util/programs.js';
 import type { DeviceDescription } from './profile-match.js';
 
 const CHILD = new URL('./describe-child.js', import.meta.url);
@@ -48,9 +49,7 @@ export async function describeApart(
     if ('error' in answer) throw fromPlainError(answer.error);
     return answer.description;
   }
-  // Inside the kernel not even the SIGKILL that it got ends it: what it holds of ours is let go, so that this process can end.
-  child.unref();
-  child.stdout.destroy();
+  letGo(child);
   throw failed(device, ended);
 
   function answerOf(json: string): DescribeAnswer {

@@ -66,11 +66,10 @@ export interface Thresholds {
   relativeThreshold?: number;
 }
 
+type Given = { [K in keyof Thresholds]: Thresholds[K] | undefined };
+
 /** The thresholds that hold: those asked for, else those of the model's manifest; a model without a share has the threshold alone. */
-export function thresholdsInForce(
-  decode: { threshold: number; relativeThreshold?: number | undefined },
-  asked: Thresholds,
-): Required<Thresholds> {
+export function thresholdsInForce(decode: Given & { threshold: number }, asked: Given): Required<Thresholds> {
   return {
     threshold: asked.threshold ?? decode.threshold,
     relativeThreshold: asked.relativeThreshold ?? decode.relativeThreshold ?? 0,

@@ -56,7 +56,6 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
   const times: number[] = [];
   let detector: Detector | undefined;
   let size = '';
-  let thresholds: Required<Thresholds> | undefined;
   try {
     for (const [index, sequence] of sequences.entries()) {
       const source = sequence.open();
@@ -68,8 +67,7 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
           detector = await Detector.create(options.detector, info);
           size = `${info.width}x${info.height}`;
         }
-        thresholds ??= thresholdsInForce(detector.manifest.decode, options);
-        const { threshold, relativeThreshold } = thresholds;
+        const { threshold, relativeThreshold } = thresholdsInForce(detector.manifest.decode, options);
         const finder = new TargetFinder(options.tracker, detector, info, threshold, relativeThreshold);
         const fps = info.fps ?? DEFAULT_FPS;
         for (let frame = await source.next(); frame !== null; frame = await source.next()) {
@@ -86,13 +84,13 @@ export async function runSequences(sequences: readonly Sequence[], options: Sequ
       }
       counts.push({ name: sequence.name, counts: scorer.counts() });
     }
-    if (detector === undefined || thresholds === undefined) throw invalid('there is no sequence to evaluate');
+    if (detector === undefined) throw invalid('there is no sequence to evaluate');
     times.sort((a, b) => a - b);
     const at = (share: number) => times[Math.min(times.length - 1, Math.floor(share * times.length))] ?? 0;
     return {
       ...scoreSequences(counts.map((c) => c.counts)),
       radius: options.radius,
-      ...thresholds,
+      ...thresholdsInForce(detector.manifest.decode, options),
       model: detector.identity,
       provider: detector.provider,
       perSequence: counts.map(({ name, counts: c }) => ({ name, ...scoreSequences([c]) })),

@@ -101,8 +101,14 @@ describe('the search for faint targets', () => {
     const finder = new TargetFinder({}, detector, { width: WIDTH, height: HEIGHT }, own, 0);
     await expect(finder.find(watched, own)).rejects.toThrow('lost');
     expect(searched).toContain(1);
-    // A frame that the search refuses: the run has ended nevertheless when the next one may begin.
-    await expect(finder.find({ ...frame, width: 3 }, own)).rejects.toThrow();
+    // A frame that the search fails on: the run has ended nevertheless when the next one may begin.
+    const unreadable = Object.defineProperty({ ...frame }, 'data', {
+      enumerable: true,
+      get: () => {
+        throw new Error('unreadable');
+      },
+    });
+    await expect(finder.find(unreadable, own)).rejects.toThrow('unreadable');
     expect(running).toBe(0);
   });
 });

@@ -42,8 +42,7 @@ export class TargetFinder {
     threshold: number,
     relative?: number,
   ) {
-    const asked = { threshold, ...(relative !== undefined && { relativeThreshold: relative }) };
-    this.relative = thresholdsInForce(detector.manifest.decode, asked).relativeThreshold;
+    this.relative = thresholdsInForce(detector.manifest.decode, { relativeThreshold: relative }).relativeThreshold;
     this.lowerTo(threshold);
     this.ego = job.egoMotion ? new EgoMotion() : undefined;
     this.search =

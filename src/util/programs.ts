@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { access, constants } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -23,6 +23,16 @@ export async function findProgram(name: string, searched = process.env.PATH ?? '
   return undefined;
 }
 
+/**
+ * Lets go of a program that was killed and need not end: stuck inside the kernel (a driver that hangs) not even SIGKILL ends it, and what
+ * it started may hold its output open. This process can end all the same.
+ */
+export function letGo(child: ChildProcess): void {
+  child.unref();
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+}
+
 /** What a program prints on stdout; undefined: it is not there, fails, or does not end in time (then it is killed). */
 export async function outputOf(
   program: string,
@@ -36,11 +46,8 @@ export async function outputOf(
       clearTimeout(timer);
       resolve(output);
     };
-    // A program stuck inside the kernel (a driver that hangs) does not even end when it is killed: nobody waits for it.
     const timer = setTimeout(() => {
-      child.unref();
-      child.stdout?.destroy();
-      child.stderr?.destroy();
+      letGo(child);
       end(undefined);
     }, timeoutMs + PATIENCE_MS);
     const options = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MOST_OUTPUT, encoding: 'utf8' } as const;
@@ -63,6 +70,7 @@ export async function firstLineOf(
     const end = (line: string | undefined) => {
       clearTimeout(timer);
       child.kill('SIGKILL');
+      letGo(child);
       resolve(line);
     };
     const timer = setTimeout(() => end(undefined), timeoutMs);
